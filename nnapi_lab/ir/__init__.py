@@ -1,0 +1,1 @@
+"""What the graphs are: immutable operands, operations and models, TorchScript graphs, findings."""

@@ -1,0 +1,47 @@
+"""Every declared NNAPI operation, by kind and by code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from nnapi_lab.ops import (
+    activation,
+    compare,
+    control,
+    conv,
+    detection,
+    elementwise,
+    linear,
+    lookup,
+    lstm,
+    normalize,
+    pool,
+    quantize,
+    random,
+    reduce,
+    resize,
+    rnn,
+    shape,
+    slicing,
+)
+from nnapi_lab.ops.spec import OpSpec
+
+FAMILIES = (
+    activation, compare, control, conv, detection, elementwise, linear, lookup, lstm, normalize, pool, quantize,
+    random, reduce, resize, rnn, shape, slicing,
+)  # fmt: skip
+
+
+def _registry() -> Mapping[str, OpSpec]:
+    specs: dict[str, OpSpec] = {}
+    for family in FAMILIES:
+        for spec in family.SPECS:
+            if spec.kind in specs:
+                raise TypeError(f"{spec.kind} is declared twice")
+            specs[spec.kind] = spec
+    return MappingProxyType(specs)
+
+
+OPS = _registry()
+BY_CODE: Mapping[int, OpSpec] = MappingProxyType({spec.code: spec for spec in OPS.values()})

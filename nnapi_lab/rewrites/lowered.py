@@ -1,0 +1,41 @@
+"""The complete, immutable result of a lowering, before anything is run or shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from nnapi_lab.ir.findings import Refusal
+from nnapi_lab.ir.model import Model
+from nnapi_lab.ir.torch_graph import TorchGraph
+from nnapi_lab.rewrites.placement import Placement
+from nnapi_lab.rewrites.rule import Step
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """TorchGraph and Model with everything that links them.
+
+    `placements`: torch value name → where it lives (values that vanished in a fusion have none).
+    `origins`: operand name → torch value names it comes from; every operand has an entry.
+    `made_by`: operand name → ids of the Steps that made or changed it; every operand has an entry.
+    """
+
+    graph: TorchGraph
+    model: Model
+    steps: tuple[Step, ...]
+    placements: Mapping[str, Placement]
+    origins: Mapping[str, tuple[str, ...]]
+    made_by: Mapping[str, tuple[int, ...]]
+    refusals: tuple[Refusal, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name in ("placements", "origins", "made_by"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    def steps_for(self, name: str) -> tuple[Step, ...]:
+        """The rewrites behind one torch value ("%7") or one operand."""
+        wanted = set(self.made_by.get(name, ()))
+        return tuple(step for step in self.steps if step.id in wanted or name in step.values or name in step.operands)
