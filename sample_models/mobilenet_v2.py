@@ -1,0 +1,135 @@
+"""MobileNetV2: the network of PyTorch's NNAPI tutorial, 224×224, width 1.0, in every way it can meet NNAPI.
+
+What it teaches
+    Inverted residuals put the whole dictionary of rewrites into one network: NCHW → NHWC, OIHW → OHWI,
+    depthwise weights as [1, h, w, c], batch norm folded into the convolution before it, ReLU6 as a fused
+    activation, ADD for the shortcut, a global average pool, and flatten, which only costs nothing because
+    it meets 1×1 pixels. Quantized, it adds bias as int32 with scale s_input · s_weight, qint8 → quint8
+    weights and requantization.
+
+The modes, named by PyTorch's tutorial "(Beta) Convert MobileNetV2 to NNAPI"
+    none      float32 throughout.
+    core      the core is quantized and only the core goes to NNAPI; a quantizer before it and a dequantizer
+              after it stay in PyTorch, so the interface is float. The tutorial builds Sequential(quantizer,
+              core, dequantizer); so do we, and name the three `quant`, `core`, `dequant`.
+    full      the core alone: the application hands over a quint8 tensor and gets one back. The tutorial
+              gives NNAPI the very same core as in `core`; `core().core` and `full()` compute the same bits.
+    inside    the tutorial's "fourth option", which its script leaves out: quantize and dequantize are
+              operations of the network itself, so they become NNAPI QUANTIZE and DEQUANTIZE. The same
+              numbers as `core`; what differs is who computes the two ends.
+    core_x86  as `core`, quantized the way PyTorch does it for desktop processors: one weight scale per
+              output channel (x86 engine). PyTorch's own converter refuses it; NNAPI can say it since
+              feature level 3.
+
+How it differs from torchvision's file, and why
+    `none` keeps batch norm and dropout apart, as torchvision writes them (the tutorial fuses first, because
+    PyTorch's converter knows no batch norm). The quantized modes use ReLU in place of ReLU6, as
+    torchvision's quantizable version does: the output's quantized range ends where calibration saw it end,
+    so the cap buys nothing. Weights are drawn from a seed, not trained; see sample_models.weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from sample_models.photographs import crops, photograph
+from sample_models.weights import draw, seeded, settle_batch_norm
+
+SIZE = 224
+SEED = 20180113
+
+# expansion, channels out, repeats, stride of the first. Sandler et al. 2018, table 2.
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+class ConvBNActivation(nn.Sequential):
+    """Convolution without bias, batch norm, activation; padding keeps the size at stride 1."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        activation: type[nn.Module],
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
+        padding = (kernel_size - 1) // 2
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False),
+            nn.BatchNorm2d(out_channels),
+            activation(inplace=True),
+        )
+
+
+class InvertedResidual(nn.Module):
+    """Widen with 1×1, filter each channel with 3×3, narrow with 1×1; add the input when the shapes agree."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expansion: int, activation: type[nn.Module]
+    ) -> None:
+        super().__init__()
+        hidden = in_channels * expansion
+        layers: list[nn.Module] = []
+        if expansion != 1:
+            layers.append(ConvBNActivation(in_channels, hidden, 1, activation))
+        layers += [
+            ConvBNActivation(hidden, hidden, 3, activation, stride=stride, groups=hidden),
+            nn.Conv2d(hidden, out_channels, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
+        ]
+        self.conv = nn.Sequential(*layers)
+        self.use_res_connect = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.use_res_connect:
+            return x + self.conv(x)
+        return self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """[n, 3, 224, 224] normalised image → [n, 1000] logits. Child names are torchvision's."""
+
+    block: type[InvertedResidual] = InvertedResidual
+    activation: type[nn.Module] = nn.ReLU6
+
+    def __init__(self, num_classes: int = 1000) -> None:
+        super().__init__()
+        channels, last_channels = 32, 1280
+        features: list[nn.Module] = [ConvBNActivation(3, channels, 3, self.activation, stride=2)]
+        for expansion, out_channels, repeats, first_stride in STAGES:
+            for repeat in range(repeats):
+                stride = first_stride if repeat == 0 else 1
+                features.append(self.block(channels, out_channels, stride, expansion, self.activation))
+                channels = out_channels
+        features.append(ConvBNActivation(channels, last_channels, 1, self.activation))
+        self.features = nn.Sequential(*features)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last_channels, num_classes))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.features(x)
+        x = nn.functional.adaptive_avg_pool2d(x, (1, 1))
+        x = torch.flatten(x, 1)
+        return self.classifier(x)
+
+
+def _settled(architecture: type[MobileNetV2]) -> MobileNetV2:
+    with seeded(SEED):
+        model = architecture()
+        draw(model, logit_std=3.0)
+    settle_batch_norm(model, crops(8, SIZE))
+    return model
+
+
+def none() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Float32: (module in eval mode, (image [1, 3, 224, 224],))."""
+    return _settled(MobileNetV2), (photograph(SIZE),)
