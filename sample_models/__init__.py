@@ -1,1 +1,1 @@
-"""Real architectures with seeded weights, one file each, as entry points that return (module, example_inputs)."""
+"""Real architectures with seeded weights, one file each; entry points return (module, example_inputs)."""

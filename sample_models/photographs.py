@@ -37,11 +37,13 @@ def photograph(
     """Cut, scale and normalise one photograph: float32 [1, 3, height, width], contiguous.
 
     size: pixels, one number for a square or (height, width). offset: where the window lies in the room it
-    has, 0 = top or left, 1 = bottom or right, one fraction for both axes or (down, across). zoom: 1 takes
-    the largest window of that shape, 2 one of half its width and height. Raises ValueError for an unknown
-    name, an offset outside 0…1 or a zoom below 1. """ height, width = (size, size) if isinstance(size, int)
-    else size down, across = (offset, offset) if isinstance(offset, int | float) else offset if not (0 <=
-    down <= 1 and 0 <= across <= 1 and zoom >= 1):
+    has, 0 = top or left, 1 = bottom or right; one fraction for both axes or (down, across). zoom: 1 takes
+    the largest window of that shape, 2 one of half its width and height.
+    Raises ValueError for an unknown name, an offset outside 0…1 or a zoom below 1.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    down, across = (offset, offset) if isinstance(offset, int | float) else offset
+    if not (0 <= down <= 1 and 0 <= across <= 1 and zoom >= 1):
         raise ValueError(f"offset {offset} must lie in 0…1 and zoom {zoom} must be at least 1")
     pixels = _pixels(name)
     full_height, full_width = pixels.shape[2:]

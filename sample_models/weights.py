@@ -2,7 +2,8 @@
 
 A network fresh from its constructor is a poor sample: every batch norm is the identity, every bias is zero,
 and a rewrite that loses a bias or a scale goes unnoticed. Here every parameter that a conversion has to
-carry is given a value of its own, and batch norm's running statistics are measured on real photographs. """
+carry is given a value of its own, and batch norm's running statistics are measured on real photographs.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +25,11 @@ def seeded(seed: int) -> Iterator[None]:
 def draw(module: nn.Module, logit_std: float = 1.0) -> None:
     """Fill every parameter in place: Kaiming for weights, values of their own for biases and batch norm.
 
-    Convolutions: normal, variance 2 / fan-out, as torchvision does. Linear: normal, variance logit_std² /
-    fan-in. Biases: normal, standard deviation 0.1. Batch norm: weight uniform in 0.5…1.5, bias normal with
-    standard deviation 0.2, so that folding one away visibly moves both. Call inside seeded(). """ for part
-    in module.modules():
+    Convolutions: normal, variance 2 / fan-out, as torchvision does. Linear: normal, variance
+    logit_std² / fan-in. Biases: normal, standard deviation 0.1. Batch norm: weight uniform in 0.5…1.5, bias
+    normal with standard deviation 0.2, so that folding one away visibly moves both. Call inside seeded().
+    """
+    for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(part, nn.Linear):
