@@ -169,7 +169,7 @@ def test_tracked_files_name_no_machine(what: str) -> None:
     [
         ("absolute path", "open('/" + "tmp/model.pt')"),
         ("absolute path", "see /" + "work/main"),
-        ("package host", "pip install --extra-" + "index-url http://somewhere"),
+        ("package host", "pip install --extra-index" + "-url http://somewhere"),
         ("private address", "http://192." + "168.0.7:8000"),
         ("workplace tool", "ask farm" + "-studio"),
     ],
