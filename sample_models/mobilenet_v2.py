@@ -30,10 +30,15 @@ How it differs from torchvision's file, and why
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
+from torch.ao.nn.quantized import FloatFunctional
+from torch.ao.quantization import DeQuantStub, QuantStub
 
 from sample_models.photographs import crops, photograph
+from sample_models.quantization import quantize
 from sample_models.weights import draw, seeded, settle_batch_norm
 
 SIZE = 224
@@ -122,6 +127,66 @@ class MobileNetV2(nn.Module):
         return self.classifier(x)
 
 
+class QuantizableInvertedResidual(InvertedResidual):
+    """The shortcut's sum as a module, so that eager-mode quantization can observe its range."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expansion: int, activation: type[nn.Module]
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride, expansion, activation)
+        if self.use_res_connect:
+            self.skip_add = FloatFunctional()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.use_res_connect:
+            return self.skip_add.add(x, self.conv(x))
+        return self.conv(x)
+
+
+class QuantizableMobileNetV2(MobileNetV2):
+    """As MobileNetV2, with ReLU in place of ReLU6 and a stub at each end."""
+
+    block = QuantizableInvertedResidual
+    activation = nn.ReLU
+
+    def __init__(self, num_classes: int = 1000) -> None:
+        super().__init__(num_classes)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dequant(super().forward(self.quant(x)))
+
+
+def none() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Float32: (module in eval mode, (image [1, 3, 224, 224],))."""
+    return _settled(MobileNetV2), (photograph(SIZE),)
+
+
+def inside() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Int8, quantize and dequantize inside: float image [1, 3, 224, 224] → float logits. Run under qnnpack."""
+    return _quantized("qnnpack"), (photograph(SIZE),)
+
+
+def full() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Int8 with a quantized interface: quint8 image [1, 3, 224, 224] → quint8 logits. Run under qnnpack."""
+    quantizer, network, _ = _opened("qnnpack")
+    return network, (quantizer(photograph(SIZE)),)
+
+
+def core() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Int8 core between a quantizer and a dequantizer that stay in PyTorch: float → float. Run under qnnpack.
+
+    The module is a Sequential of `quant`, `core` and `dequant`; `core` is what the tutorial converts.
+    """
+    return _wrapped("qnnpack"), (photograph(SIZE),)
+
+
+def core_x86() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """As core(), with one weight scale per output channel and activations in 0…127. Run under x86."""
+    return _wrapped("x86"), (photograph(SIZE),)
+
+
 def _settled(architecture: type[MobileNetV2]) -> MobileNetV2:
     with seeded(SEED):
         model = architecture()
@@ -130,6 +195,19 @@ def _settled(architecture: type[MobileNetV2]) -> MobileNetV2:
     return model
 
 
-def none() -> tuple[nn.Module, tuple[torch.Tensor]]:
-    """Float32: (module in eval mode, (image [1, 3, 224, 224],))."""
-    return _settled(MobileNetV2), (photograph(SIZE),)
+def _quantized(engine_name: str) -> nn.Module:
+    return quantize(_settled(QuantizableMobileNetV2), crops(8, SIZE), engine_name)
+
+
+def _opened(engine_name: str) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Take the stubs off, as the tutorial does: (quantizer, network between quint8 tensors, dequantizer)."""
+    network = _quantized(engine_name)
+    quantizer, dequantizer = network.quant, network.dequant
+    network.quant = nn.Identity()
+    network.dequant = nn.Identity()
+    return quantizer, network, dequantizer
+
+
+def _wrapped(engine_name: str) -> nn.Module:
+    quantizer, network, dequantizer = _opened(engine_name)
+    return nn.Sequential(OrderedDict(quant=quantizer, core=network, dequant=dequantizer)).eval()
