@@ -7,12 +7,29 @@ otherwise; scales are Python floats and become float32.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nnapi_lab.numerics.rounding import round_half_away
+
+
+class AffineLike(Protocol):
+    """Anything with a scale and a zero point: real = scale (code - zero_point)."""
+
+    @property
+    def scale(self) -> float: ...
+
+    @property
+    def zero_point(self) -> int: ...
+
+
+class Affine(NamedTuple):
+    """A scale and a zero point, for callers that have no operand type at hand."""
+
+    scale: float
+    zero_point: int
 
 
 def code_limits(dtype: npt.DTypeLike) -> tuple[int, int]:
