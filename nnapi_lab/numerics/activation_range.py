@@ -7,6 +7,7 @@ Source: AOSP 13 `OperationsExecutionUtils.cpp` (CalculateActivationRangeFloat, -
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from nnapi_lab.numerics.rounding import INT32_MAX, INT32_MIN, round_half_away
 
@@ -21,7 +22,7 @@ _BOUNDS: dict[int, tuple[float | None, float | None]] = {
 }
 
 
-def activation_range_float(fuse: int) -> tuple[np.float32, np.float32]:
+def float_range(fuse: int) -> tuple[np.float32, np.float32]:
     """Real (lo, hi) of a fuse code. NONE still clamps, to ±FLT_MAX: infinities do not survive it.
 
     Raises ValueError for an unknown fuse code.
@@ -31,7 +32,17 @@ def activation_range_float(fuse: int) -> tuple[np.float32, np.float32]:
     return (limits.min if lo is None else np.float32(lo)), (limits.max if hi is None else np.float32(hi))
 
 
-def activation_range_codes(
+def clamp_float(values: npt.ArrayLike, fuse: int) -> npt.NDArray[np.float32]:
+    """min(max(x, lo), hi) of a fuse code in float32; NONE turns ±infinity into ±FLT_MAX, NaN passes.
+
+    Source: `ActivationFunctionWithMinMax` of the TFLite kernels AOSP 13 calls. The operations RELU, RELU1 and
+    RELU6 compare the other way round and turn NaN into their lower bound (AOSP 13 `Activation.cpp`).
+    """
+    lo, hi = float_range(fuse)
+    return np.minimum(np.maximum(np.asarray(values, np.float32), lo), hi)
+
+
+def quantized_range(
     fuse: int, scale: float, zero_point: int, qmin: int = 0, qmax: int = 255
 ) -> tuple[int, int]:
     """Clamping range of a fuse code for codes of the given scale and zero point, within [qmin, qmax].

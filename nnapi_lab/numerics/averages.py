@@ -16,7 +16,7 @@ def average_pool_codes(
     """AVERAGE_POOL_2D from window sums of raw codes and each window's count of pixels inside the image.
 
     uint8: floor((S + floor(n/2)) / n), ties up. int8: the same for S > 0, else its mirror image, ties away
-    from zero: the two types disagree on the same image. `lo`, `hi` from `activation_range_codes`.
+    from zero: the two types disagree on the same image. `lo`, `hi` from `quantized_range`.
     Raises ZeroDivisionError for an empty window. Source: AOSP 13 `Pooling.cpp`.
     """
     sums, counts = np.asarray(sums, np.int64), np.asarray(counts, np.int64)

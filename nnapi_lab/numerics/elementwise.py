@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnapi_lab.numerics.activation_range import activation_range_codes
+from nnapi_lab.numerics.activation_range import quantized_range
 from nnapi_lab.numerics.fixed_point import logistic, tanh
 from nnapi_lab.numerics.quantize import AffineLike, code_limits, dequantize, quantize
 from nnapi_lab.numerics.requantize import (
@@ -156,7 +156,7 @@ def prelu_codes(
 def add_codes(
     a: Codes, quant_a: AffineLike, b: Codes, quant_b: AffineLike, quant_out: AffineLike, fuse: int = 0
 ) -> Codes:
-    """ADD: t = 2 max(s_a, s_b); u_k = R(2^20 (q_k - z_k); s_k / t); clamp(z + R(u_a + u_b; t / 2^20 / s_out)).
+    """ADD: clamp(z + R(u_a + u_b; t / (2^20 s_out))), u_k = R(2^20 (q_k - z_k); s_k / t), t = 2 max(s_a, s_b).
 
     Operands broadcast as NumPy does. Raises ValueError unless s_out > max(s_a, s_b) / 2^19.
     Source: AOSP 13 `Broadcast.cpp`.
@@ -214,7 +214,7 @@ def _sum_codes(
 def _finish(
     acc: IntArray, multiplier: Multiplier, quant_out: AffineLike, fuse: int, dtype: np.dtype[Any]
 ) -> Codes:
-    lo, hi = activation_range_codes(fuse, quant_out.scale, quant_out.zero_point, *code_limits(dtype))
+    lo, hi = quantized_range(fuse, quant_out.scale, quant_out.zero_point, *code_limits(dtype))
     return requantize_accumulator(acc, multiplier, quant_out.zero_point, lo, hi, dtype)
 
 

@@ -148,7 +148,7 @@ def requantize_accumulator(
 ) -> npt.NDArray[Any]:
     """clamp(zero_point + R(acc; M), lo, hi) as codes of `dtype`: the last line of every integer kernel.
 
-    `lo` and `hi` come from `activation_range_codes`. The sum is an int32 and wraps.
+    `lo` and `hi` come from `quantized_range`. The sum is an int32 and wraps.
     Source: AOSP 13 `Conv2D.cpp`, `DepthwiseConv2D.cpp`, `FullyConnected.cpp`, `Broadcast.cpp`.
     """
     shifted = multiply_by_quantized_multiplier(acc, multiplier) + np.full((), zero_point, np.int32)
