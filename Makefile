@@ -21,7 +21,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(READY) ## open JupyterLab on the first notebook (ARGS=--no-browser: only serve it)
-	$(PY) -m jupyterlab $(AS_ROOT) $(ARGS) $(NOTEBOOK)
+	$(PY) -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/$(NOTEBOOK) $(AS_ROOT) $(ARGS)
 
 demo: $(READY) ## lower MobileNetV2 and write mobilenet_v2.pt and mobilenet_v2.html
 	$(PY) -m nnapi_lab $(DEMO) $(ARGS)
