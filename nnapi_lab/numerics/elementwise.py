@@ -156,7 +156,7 @@ def prelu_codes(
 def add_codes(
     a: Codes, quant_a: AffineLike, b: Codes, quant_b: AffineLike, quant_out: AffineLike, fuse: int = 0
 ) -> Codes:
-    """ADD: clamp(z + R(u_a + u_b; t / (2^20 s_out))), u_k = R(2^20 (q_k - z_k); s_k / t), t = 2 max(s_a, s_b).
+    """ADD: clamp(z + R(u_a + u_b; t / (2^20 s_out))); u_k = R(2^20 (q_k - z_k); s_k / t), t = 2 max(s_k).
 
     Operands broadcast as NumPy does. Raises ValueError unless s_out > max(s_a, s_b) / 2^19.
     Source: AOSP 13 `Broadcast.cpp`.
