@@ -1,4 +1,4 @@
-"""Resolve pyproject.toml in an empty environment; write requirements.lock and environment.yml.
+"""Resolve pyproject.toml from nothing; write requirements.lock and environment.yml.
 
 Run as `make lock`. Needs the network once, Python 3.11 or newer, and nothing else. The versions found
 are those that `pip` picks today: read the difference and run `make test-all` before committing it.
@@ -6,6 +6,7 @@ are those that `pip` picks today: read the difference and run `make test-all` be
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -57,18 +58,34 @@ def name_of(requirement: str) -> str:
     return normal(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
 
 
+def oldest_python() -> str:
+    """The oldest interpreter the package promises to run on, to the patch: `>=3.11,<3.14` → `3.11.0`."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (floor,) = re.findall(r">=(\d+\.\d+)", settings["project"]["requires-python"])
+    return f"{floor}.0"
+
+
 def resolve(requirements: list[str]) -> dict[str, str]:
-    """Install into an empty environment and read back name → version, without pip itself."""
+    """What pip would install on the oldest Python: name → version. Nothing is installed.
+
+    The oldest, not this one: Debian 12 has Python 3.11.2, and some packages ask for 3.11.5.
+    """
     shutil.rmtree(SCRATCH, ignore_errors=True)
     venv.create(SCRATCH, with_pip=True)
-    pip = [str(SCRATCH / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "install", "--quiet", "--upgrade", "--only-binary=:all:", *requirements], check=True
-    )
-    frozen = subprocess.run([*pip, "freeze", "--all"], check=True, capture_output=True, text=True).stdout
+    pip = [str(SCRATCH / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    for_oldest = [
+        "--python-version",
+        oldest_python(),
+        "--only-binary=:all:",
+        "--target",
+        str(SCRATCH / "unused"),
+    ]
+    report = SCRATCH / "report.json"
+    plan = ["--dry-run", "--ignore-installed", "--report", str(report), *for_oldest, *requirements]
+    subprocess.run([*pip, *plan], check=True)
+    planned = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
     # `+cpu` and the like name a build, not a version: the lock fits every machine.
-    pins = dict(line.partition("+")[0].split("==") for line in frozen.splitlines())
-    del pins["pip"]
+    pins = {package["name"]: package["version"].partition("+")[0] for package in planned}
     return dict(sorted(pins.items(), key=lambda pin: normal(pin[0])))
 
 
