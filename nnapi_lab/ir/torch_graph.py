@@ -93,7 +93,7 @@ class TorchNode:
     """One node: `kind` such as "aten::conv2d", names of inputs and outputs, and where it was written.
 
     `scope` is the module path ("features.0.conv"), `python` the user's line ("model.py:42"), `schema` torch's
-    argument names in order (empty for prim nodes).
+    argument names in order (empty for prim nodes), `overload` which of the operator's schemas is meant.
     """
 
     id: int
@@ -103,7 +103,7 @@ class TorchNode:
     scope: str = ""
     python: str = ""
     schema: tuple[str, ...] = ()
-    text: str = ""
+    overload: str = ""
 
     @property
     def name(self) -> str:
@@ -164,7 +164,18 @@ class TorchGraph:
         """The node as one line of text: `%7 : float32[1,8] = aten::relu(%6)  # scope, file:line`."""
         outs = ", ".join(f"{name} : {self.values[name].type}" for name in node.outputs)
         where = ", ".join(part for part in (node.scope, node.python) if part)
-        return f"{outs} = {node.kind}({', '.join(node.inputs)})" + (f"  # {where}" if where else "")
+        names = node.schema or ("",) * len(node.inputs)
+        shown = [self._argument_text(name, value) for name, value in zip(names, node.inputs, strict=False)]
+        return f"{outs} = {node.kind}({', '.join(shown)})" + (f"  # {where}" if where else "")
+
+    def _argument_text(self, argument: str, name: str) -> str:
+        """`%x` for a tensor, `stride=[2, 2]` for a number: constants are written where they are used."""
+        value = self.values[name]
+        if not value.is_constant or value.type.is_tensor:
+            return name
+        held = value.constant
+        text = list(held) if isinstance(held, tuple) else "packed" if isinstance(held, PackedParams) else repr(held)
+        return f"{argument}={text}" if argument else str(text)
 
     def __str__(self) -> str:
         heads = ", ".join(f"{name} : {self.values[name].type}" for name in self.inputs)

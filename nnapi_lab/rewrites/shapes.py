@@ -1,0 +1,83 @@
+"""Why shapes change, operations vanish, or one operation becomes several."""
+
+from __future__ import annotations
+
+from nnapi_lab.rewrites.rule import Rule
+
+IDENTITY_DROPPED = Rule(
+    id="identity.dropped",
+    kind="identity",
+    title="Does nothing here",
+    why="In eval mode dropout, contiguous, detach and clone return their input's values: no operation is needed.",
+    formula="y = x",
+    source="torch.nn.Dropout in eval mode; memory formats have no meaning in NNAPI",
+)
+RESIZE_SIMPLIFIED = Rule(
+    id="shape.resize",
+    kind="shape",
+    title="Upsampling to a fixed size",
+    why="PyTorch's interpolation takes an output size or scale factors, and samples by the factors when they are "
+    "given. NNAPI takes the output width and height (in this order) and always samples by in/out, so the size "
+    "form is equal whenever in · factor is a whole number.",
+    formula="align_corners=False: src = (d + 0.5)·in/out - 0.5 (half_pixel_centers); "
+    "True: src = d·(in-1)/(out-1) (align_corners)",
+    source="NNAPI RESIZE_BILINEAR flags (feature level 4); torch upsample_bilinear2d",
+    effect="the legacy corner rule instead is off by 1.0 to 1.7 on N(0,1) data",
+)
+POOL_OVER_IMAGE = Rule(
+    id="shape.global_pool",
+    kind="shape",
+    title="Adaptive pooling to a fixed window",
+    why="NNAPI has no adaptive pooling; with static sizes the windows are known. Output size 1 is one window over "
+    "the whole image.",
+    formula="out divides in: filter = stride = in / out",
+    source="NNAPI AVERAGE_POOL_2D; torch adaptive_avg_pool2d bins",
+    effect="none",
+)
+PAD_SEPARATED = Rule(
+    id="shape.pad_separated",
+    kind="decomposition",
+    title="Padding as an operation of its own",
+    why="NNAPI's average pool divides by the number of real elements in a window; PyTorch with "
+    "count_include_pad=True counts the zeros. Padding first makes the zeros real.",
+    formula="AVERAGE_POOL_2D(PAD(x))",
+    source="AOSP 13 Pooling.cpp divides by the in-bounds count; torch avg_pool2d count_include_pad",
+    effect="border cells off by up to 9/4 for a 3x3 window",
+)
+CEIL_TAIL = Rule(
+    id="shape.ceil_mode",
+    kind="shape",
+    title="Ceil mode as extra padding at the tail",
+    why="NNAPI floors the output size. The extra cells PyTorch's ceil_mode keeps appear when the tail is padded; "
+    "padding is not counted and never wins a maximum.",
+    formula="extra = (out - 1)·stride + window - (in + 2·pad)",
+    source="torch pooling_output_shape; AOSP computeOutSize",
+    effect="the output would be one row or column short",
+)
+RANK_RESTORED = Rule(
+    id="shape.linear_rank",
+    kind="shape",
+    title="Leading dimensions of a linear layer restored",
+    why="FULLY_CONNECTED flattens its input to [n, in] and always gives rank 2; PyTorch keeps all leading "
+    "dimensions.",
+    formula="[a,b,in] → FULLY_CONNECTED → [a·b,out] → RESHAPE [a,b,out]",
+    source="NNAPI FULLY_CONNECTED output 0",
+    effect="rank mismatch in what follows",
+)
+RESHAPED = Rule(
+    id="shape.reshaped",
+    kind="shape",
+    title="RESHAPE",
+    why="The same elements in the same order under another shape. view, reshape, flatten, squeeze and unsqueeze are "
+    "one NNAPI operation.",
+    formula="out = RESHAPE(in, shape)",
+    source="NNAPI RESHAPE",
+)
+DECOMPOSED = Rule(
+    id="shape.decomposed",
+    kind="decomposition",
+    title="Written with several operations",
+    why="NNAPI has no single operation for this one; the formula gives the same values.",
+    formula="see facts",
+    source="NNAPI operation list",
+)

@@ -1,0 +1,1 @@
+"""The only importer of torch for graphs: capture, execute, lower."""
