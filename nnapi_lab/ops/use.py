@@ -1,7 +1,7 @@
 """Try out one operation by hand: `run("RELU", input=np.array([-1.0, 2.0], np.float32))`.
 
-`use` makes a Call from named arguments without building a model; `run` also executes the operation's kernel on
-bare arrays. Both serve tests, lessons and op cards; models are executed by `nnapi_lab.simulate`.
+`use` makes a Call from named arguments without building a model; `run` also executes the operation's kernel
+on bare arrays. Both serve tests, lessons and op cards; models are executed by `nnapi_lab.simulate`.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _QUANTIZED = {
 def use(kind: str, /, *, quant: AnyQuant | Sequence[AnyQuant] = None, **named: Any) -> Call:
     """One use of operation `kind`, its arguments given by the names of the form's slots.
 
-    A tensor is an OperandType (content unknown), an array (float32, float16, int32, bool), a pair (array, Quant)
-    or (array, PerChannel), or a pair (OperandType, array); None omits it, a list fills a variadic slot. A scalar
-    is a number, a word ("RELU6", "SAME"), or an OperandType when its value is unknown. `quant` is the results'
-    quantization where the operation leaves it free: one, or one per result.
+    A tensor is an OperandType (content unknown), an array (float32, float16, int32, bool), a pair
+    (array, Quant) or (array, PerChannel), or a pair (OperandType, array); None omits it, a list fills a
+    variadic slot. A scalar is a number, a word ("RELU6", "SAME"), or an OperandType (value unknown). `quant`
+    is the results' quantization where the operation leaves it free: one, or one per result.
     Raises InvalidModel when no form of the operation fits, KeyError for an unknown kind.
     """
     spec = OPS[kind]
@@ -70,8 +70,8 @@ def run(call: Call | str, /, *, quant: AnyQuant | Sequence[AnyQuant] = None, **n
     """Execute a Call whose tensors are all known, or make it first: `run("ADD", input1=…, input2=…, fuse=0)`.
 
     Returns the result array, or a tuple of them. Constraints are not checked here (see `build.broken_rules`).
-    Raises SimulationError when a tensor's content is missing, or when the kernel's result has another shape or
-    type than the operation's result rule says.
+    Raises SimulationError when a tensor's content is missing, or when the kernel's result has another shape
+    or type than the operation's result rule says.
     """
     if isinstance(call, str):
         call = use(call, quant=quant, **named)
@@ -142,7 +142,7 @@ def _key_code(spec: OpSpec, named: Mapping[str, Any]) -> OperandCode:
 
 
 def _kernel_tensors(call: Call) -> list[Any]:
-    """Contents of all tensor slots the kernel takes, in order; None for omitted ones and other forms' slots."""
+    """Contents of the tensor slots the kernel takes, in order; None where omitted or of another form."""
     tensor_names = dict.fromkeys(s.name for form in call.spec.forms for s in form.inputs if not s.scalar)
     arrays = []
     for name in tensor_names:
