@@ -56,7 +56,8 @@ def pooled_type(call: Call) -> tuple[OperandType, ...]:
 
 def average_pool_2d(
     input: np.ndarray, *, pad_left: int, pad_right: int, pad_top: int, pad_bottom: int,
-    stride_w: int, stride_h: int, filter_w: int, filter_h: int, fuse: int, nchw: bool = False, call: Call | None = None,
+    stride_w: int, stride_h: int, filter_w: int, filter_h: int, fuse: int, nchw: bool = False,
+    call: Call | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Mean of the real elements of each window; codes round half up (uint8) or half away from zero (int8)."""
     window = Window(filter_h, filter_w, stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right)
@@ -71,7 +72,8 @@ def average_pool_2d(
 
 def max_pool_2d(
     input: np.ndarray, *, pad_left: int, pad_right: int, pad_top: int, pad_bottom: int,
-    stride_w: int, stride_h: int, filter_w: int, filter_h: int, fuse: int, nchw: bool = False, call: Call | None = None,
+    stride_w: int, stride_h: int, filter_w: int, filter_h: int, fuse: int, nchw: bool = False,
+    call: Call | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Largest real element of each window; NaN loses, and where nothing is larger the result is -FLT_MAX."""
     window = Window(filter_h, filter_w, stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right)
