@@ -36,9 +36,10 @@ bench: $(READY) ## measure speed against named peers, side by side
 	$(PY) -m benchmarks $(ARGS)
 
 lint: $(READY) ## check style (ruff) and types (mypy)
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m mypy
+	@verdict=0; \
+	for check in "ruff check ." "ruff format --check ." "mypy"; do \
+	  echo "$(PY) -m $$check"; $(PY) -m $$check || verdict=1; \
+	done; exit $$verdict
 
 format: $(READY) ## rewrite the sources in the project's style
 	$(PY) -m ruff check --fix .

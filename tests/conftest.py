@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Before NumPy or torch is imported: one thread per test process. The processes are what runs in parallel, and
@@ -22,6 +23,7 @@ import hypothesis  # noqa: E402, after the variables above
 import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDENS = ROOT / "tests" / "goldens"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SHOWN_VERSIONS = ("torch", "numpy", "numba", "jupyterlab", "playwright", "hypothesis")
 
@@ -96,6 +98,32 @@ def chromium_path() -> Path:
             pytest.fail(f"{reason} (CI=true: browser tests may not be skipped)", pytrace=False)
         pytest.skip(reason)
     return program
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--write-goldens`: goldens are written from what is seen, to be read before they are committed."""
+    parser.addoption("--write-goldens", action="store_true", help="write tests/goldens/*.nn, do not compare")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(case, text)`: the text equals tests/goldens/<case>.nn, or becomes it under --write-goldens."""
+    writing = request.config.getoption("--write-goldens")
+
+    def compare(case: str, text: str) -> None:
+        file = GOLDENS / f"{case}.nn"
+        if writing:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists():
+            pytest.fail(
+                f"no goldens/{case}.nn: write it with --write-goldens, then read it",
+                pytrace=False,
+            )
+        else:
+            assert text == file.read_text(encoding="utf-8")
+
+    return compare
 
 
 def pytest_report_header() -> list[str]:

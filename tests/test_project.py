@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -18,7 +16,6 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-SETUP_INPUTS = ("Makefile", "pyproject.toml", "requirements.lock", "scripts/setup.sh")
 
 
 def read_pins(lines: list[str]) -> dict[str, str]:
@@ -183,6 +180,25 @@ def test_an_innocent_line_is_not(line: str) -> None:
     assert not any(pattern.search(line) for pattern in FOREIGN.values())
 
 
+# --- CONTRIBUTING.md --------------------------------------------------------------------------------------
+
+
+def named_files() -> list[str]:
+    """Paths in backquotes that name one file: no `<family>`, no bare folder."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return sorted(
+        set(re.findall(r"`((?:nnapi_lab|tests|scripts)/[\w/.-]+\.\w+)`", text)) - {"tests/goldens/case.nn"}
+    )
+
+
+@pytest.mark.parametrize("path", named_files())
+def test_recipes_name_files_that_exist(path: str) -> None:
+    folder = (ROOT / path).parent
+    if not any(file.name != "__init__.py" for file in folder.glob("*.*")):
+        pytest.skip(f"{folder.relative_to(ROOT)} holds nothing yet")
+    assert (ROOT / path).is_file()
+
+
 # --- make -------------------------------------------------------------------------------------------------
 
 
@@ -190,16 +206,12 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, flags=re.MULTILINE))
 
 
-@pytest.fixture
-def make() -> str:
-    program = shutil.which("make")
-    if program is None:
+def test_help_lists_every_target() -> None:
+    if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    return program
-
-
-def test_help_lists_every_target(make: str) -> None:
-    shown = subprocess.run([make, "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     described = dict(re.findall(r"^  make ([a-z-]+) +(\S.*)$", shown, flags=re.MULTILINE))
     assert set(described) == make_targets()
     assert {"lab", "test", "demo"} <= set(described)
@@ -210,139 +222,7 @@ def test_every_target_is_phony() -> None:
     assert set(phony.split()) == make_targets()
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """The files set-up reads, alone in a folder."""
-    for name in SETUP_INPUTS:
-        target = tmp_path / "clone" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, target)
-    return tmp_path / "clone"
-
-
-@pytest.mark.parametrize("newer", [None, "requirements.lock", "pyproject.toml", "scripts/setup.sh"])
-def test_set_up_runs_again_only_when_what_it_reads_changed(make: str, clone: Path, newer: str | None) -> None:
-    for name in SETUP_INPUTS:
-        os.utime(clone / name, (1_000, 1_000))
-    ready = clone / ".venv" / ".ready"
-    ready.parent.mkdir()
-    ready.touch()
-    os.utime(ready, (2_000, 2_000))
-    if newer:
-        os.utime(clone / newer, (3_000, 3_000))
-    planned = subprocess.run(
-        [make, "-n", "test"], cwd=clone, capture_output=True, text=True, check=True
-    ).stdout
-    assert ("scripts/setup.sh" in planned) == (newer is not None)
-    assert "-m pytest" in planned
-
-
-# --- scripts/setup.sh, with stand-ins for the interpreter and an empty PATH -------------------------------
-
-TOOLS = ("bash", "cat", "chmod", "dirname", "grep", "id", "mkdir", "rm", "sleep", "tail", "touch")
-
-# A Python that answers set-up's questions from its environment and installs nothing.
-FAKE_PYTHON = f"""#!{shutil.which("bash")}
-echo "$*" >>"$FAKE_CALLS"
-case "$*" in
-  *ensurepip*)        exit "${{FAKE_NO_VENV:-0}}" ;;
-  *python%d*)         echo python3.11-venv ;;
-  *version_info*)     exit "${{FAKE_UNFIT:-0}}" ;;
-  -V)                 echo "Python 3.x" ;;
-  "-m venv "*)        mkdir -p "$3/bin"; cat "$0" >"$3/bin/python"; chmod +x "$3/bin/python" ;;
-  *"pip install"*)    exit "${{FAKE_PIP_FAILS:-0}}" ;;
-esac
-"""
-
-
-def run_setup(clone: Path, programs: tuple[str, ...] = (), **environment: str) -> tuple[int, str, list[str]]:
-    """Exit code, everything printed, and the stand-in interpreter's calls."""
-    programs_dir, calls = clone.parent / "bin", clone.parent / "calls"
-    programs_dir.mkdir()
-    for tool in TOOLS:
-        (programs_dir / tool).symlink_to(shutil.which(tool) or pytest.fail(f"{tool} is not installed"))
-    for name in programs:
-        (programs_dir / name).symlink_to(programs_dir / "bash")
-    (programs_dir / "python3").write_text(FAKE_PYTHON, encoding="utf-8")
-    (programs_dir / "python3").chmod(0o755)
-    settings = {"PATH": str(programs_dir), "FAKE_CALLS": str(calls), "NNAPI_LAB_NO_APT": "1", **environment}
-    settings["NNAPI_LAB_RETRY_SECONDS"] = "0"
-    done = subprocess.run(
-        [programs_dir / "bash", "scripts/setup.sh"],
-        cwd=clone,
-        env=settings,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode, done.stdout + done.stderr, calls.read_text(encoding="utf-8").splitlines()
-
-
-def test_set_up_installs_the_lock_then_the_package_then_says_ready(clone: Path) -> None:
-    code, said, calls = run_setup(clone, programs=("dot", "chromium"))
-    assert code == 0, said
-    installs = [call for call in calls if "pip install" in call]
-    assert [("-r requirements.lock" in call, "--no-deps" in call) for call in installs] == [
-        (True, False),
-        (False, True),
-    ]
-    assert (clone / ".venv" / ".ready").exists()
-    assert "ready" in said
-    assert "graphviz" not in said
-    assert "chromium" not in said
-
-
-def test_set_up_names_missing_system_packages_and_goes_on(clone: Path) -> None:
-    code, said, _ = run_setup(clone)
-    assert code == 0, said
-    assert "apt-get install graphviz" in said
-    assert "built-in layout" in said
-    assert "apt-get install chromium" in said
-    assert "browser tests are skipped" in said
-
-
-@pytest.mark.parametrize(
-    ("trouble", "messages"),
-    [
-        ({"FAKE_UNFIT": "1"}, ["Python 3.11, 3.12 or 3.13 is needed", "PYTHON="]),
-        ({"FAKE_NO_VENV": "1"}, ["cannot create virtual environments", "apt-get install python3.11-venv"]),
-        ({"FAKE_PIP_FAILS": "1"}, ["attempt 3 of 3", "build/setup.log"]),
-        ({"PYTHON": "no-such-python"}, ["no-such-python is not there"]),
-    ],
-    ids=["python does not fit", "no venv module", "pip fails", "named python is absent"],
-)
-def test_set_up_stops_with_what_to_do(clone: Path, trouble: dict[str, str], messages: list[str]) -> None:
-    (clone.parent / "calls").touch()
-    code, said, _ = run_setup(clone, **trouble)
-    assert code == 1
-    assert [message for message in messages if message not in said] == []
-    assert not (clone / ".venv" / ".ready").exists()
-
-
 @pytest.mark.parametrize("script", ["scripts/setup.sh", ".ci/run"])
 def test_shell_scripts_parse(script: str) -> None:
     done = subprocess.run(["bash", "-n", ROOT / script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-# --- what conftest promises -------------------------------------------------------------------------------
-
-BROWSER_TEST = "def test_needs_a_browser(chromium_path):\n    assert chromium_path.is_file()\n"
-
-
-@pytest.mark.parametrize(("ci", "outcome"), [("", "1 skipped"), ("true", "1 error")])
-def test_a_missing_chromium_skips_at_a_desk_and_fails_in_ci(tmp_path: Path, ci: str, outcome: str) -> None:
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "conftest.py")
-    (tmp_path / "test_one.py").write_text(BROWSER_TEST, encoding="utf-8")
-    settings = {**os.environ, "CI": ci, "NNAPI_LAB_CHROMIUM": str(tmp_path / "absent")}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", str(tmp_path)],
-        cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert outcome in done.stdout
-    assert "no Chromium" in done.stdout
-
-
-def test_one_thread_per_test_process() -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed here")
-    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
