@@ -237,9 +237,11 @@ class OpSpec:
         _check_kernel(self)
 
     def key_of(self, types: Mapping[str, Any]) -> OperandCode:
+        """The type the standard's table is keyed by; a scalar (FILL's value) stands for the tensor of its type."""
         name = self.key or next(slot.name for slot in self.forms[0].inputs if not slot.scalar)
         held = types[name]
-        return (held[0] if isinstance(held, tuple) else held).code
+        code = (held[0] if isinstance(held, tuple) else held).code
+        return _TENSOR_OF.get(code, code)
 
     def constraint(self, id: str) -> Constraint:
         return next(rule for rule in self.constraints if rule.id == id)
@@ -250,11 +252,22 @@ class OpSpec:
         return tuple(dict.fromkeys(slot.name for form in self.forms for slot in form.inputs))
 
 
+_TENSOR_OF = {
+    OperandCode.FLOAT32: OperandCode.TENSOR_FLOAT32,
+    OperandCode.FLOAT16: OperandCode.TENSOR_FLOAT16,
+    OperandCode.INT32: OperandCode.TENSOR_INT32,
+}
+
+# What a kernel may ask for besides the declared slots: its Call; for control flow, how to run a model and for
+# how many seconds a loop may last.
+OFFERED = frozenset({"call", "execute", "loop_seconds"})
+
+
 def _check_kernel(spec: OpSpec) -> None:
     """Refuse, at import, a kernel whose parameter names differ from the declared slots."""
     signature = inspect.signature(spec.kernel).parameters.values()
     positional = [p.name for p in signature if p.kind == p.POSITIONAL_OR_KEYWORD]
-    keywords = {p.name for p in signature if p.kind == p.KEYWORD_ONLY} - {"call"}
+    keywords = {p.name for p in signature if p.kind == p.KEYWORD_ONLY} - OFFERED
     tensors = list(dict.fromkeys(s.name for form in spec.forms for s in form.inputs if not s.scalar))
     if positional != tensors:
         raise TypeError(f"{spec.kind}: kernel takes tensors {positional}, the declaration says {tensors}")
@@ -345,6 +358,8 @@ def _bound(
     for slot, type_, value in zip(slots, types, values, strict=True):
         if slot.scalar:
             params[slot.name] = None if value is None else np.asarray(value).item()
+            if slot.name == spec.key:
+                held[slot.name] = type_
         elif slot.variadic:
             held[slot.name] = (*held.get(slot.name, ()), type_)
             known[slot.name] = (*known.get(slot.name, ()), value)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nnapi_lab.errors import SimulationError
+from nnapi_lab.ir.model import Scalar
 from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant, scalar_type
 from nnapi_lab.ops.registry import OPS
 from nnapi_lab.ops.spec import FUSE_NAMES, PADDING_NAMES, Call, OpSpec, Slot, bind, form_for_names
@@ -115,6 +116,8 @@ def scalar_argument(slot: Slot, given: Any, key: OperandCode) -> tuple[OperandTy
     """(type, content) of one scalar: words become codes, numbers take the type the slot prescribes."""
     if isinstance(given, OperandType):
         return given, None
+    if isinstance(given, Scalar):
+        return scalar_type(given.code), given.array
     if isinstance(given, str):
         given = _WORDS[slot.name][given]
     code = slot.types(key)[0]
@@ -137,6 +140,10 @@ def _array_type(array: np.ndarray, quant: AnyQuant) -> OperandType:
 def _key_code(spec: OpSpec, named: Mapping[str, Any]) -> OperandCode:
     name = spec.key or next(slot.name for slot in spec.forms[0].inputs if not slot.scalar)
     held = named.get(name)
+    if isinstance(held, Scalar):
+        return spec.key_of({name: scalar_type(held.code)})
+    if isinstance(held, (int, float)):
+        return OperandCode.TENSOR_FLOAT32
     type_, _ = tensor_argument(held[0] if isinstance(held, list) else held)
     return OperandCode.TENSOR_FLOAT32 if type_ is None else type_.code
 
