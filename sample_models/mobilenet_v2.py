@@ -22,10 +22,11 @@ The modes, named by PyTorch's tutorial "(Beta) Convert MobileNetV2 to NNAPI"
               feature level 3.
 
 How it differs from torchvision's file, and why
-    `none` keeps batch norm and dropout apart, as torchvision writes them (the tutorial fuses first, because
-    PyTorch's converter knows no batch norm). The quantized modes use ReLU in place of ReLU6, as
-    torchvision's quantizable version does: the output's quantized range ends where calibration saw it end,
-    so the cap buys nothing. Weights are drawn from a seed, not trained; see sample_models.weights.
+    `none` keeps batch norm and dropout apart and ReLU6 in place, as torchvision writes them. The tutorial fuses
+    and takes dropout out first; PyTorch's converter refuses in-place ReLU6 but takes none(inplace=False). The
+    quantized modes use ReLU instead of ReLU6, as torchvision's quantizable version does: torch fuses ReLU into
+    a quantized convolution, but not ReLU6. Weights are drawn from a seed, not trained; see
+    sample_models.weights.
 """
 
 from __future__ import annotations
@@ -158,13 +159,20 @@ class QuantizableMobileNetV2(MobileNetV2):
         return self.dequant(super().forward(self.quant(x)))
 
 
-def none() -> tuple[nn.Module, tuple[torch.Tensor]]:
-    """Float32: (module in eval mode, (image [1, 3, 224, 224],))."""
-    return _settled(MobileNetV2), (photograph(SIZE),)
+def none(inplace: bool = True) -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Float32: (module in eval mode, (image [1, 3, 224, 224],)).
+
+    inplace=False writes the same network without in-place ReLU6, which PyTorch's own converter insists on.
+    """
+    model = _settled(MobileNetV2)
+    for part in model.modules():
+        if isinstance(part, nn.ReLU6):
+            part.inplace = inplace
+    return model, (photograph(SIZE),)
 
 
 def inside() -> tuple[nn.Module, tuple[torch.Tensor]]:
-    """Int8, quantize and dequantize inside: float image [1, 3, 224, 224] → float logits. Run under qnnpack."""
+    """Int8, quantize and dequantize inside: float image [1, 3, 224, 224] → float logits. Run on qnnpack."""
     return _quantized("qnnpack"), (photograph(SIZE),)
 
 
@@ -190,7 +198,7 @@ def core_x86() -> tuple[nn.Module, tuple[torch.Tensor]]:
 def _settled(architecture: type[MobileNetV2]) -> MobileNetV2:
     with seeded(SEED):
         model = architecture()
-        draw(model, logit_std=3.0)
+        draw(model, linear_gain=3.0)
     settle_batch_norm(model, crops(8, SIZE))
     return model
 

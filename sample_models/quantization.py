@@ -1,16 +1,16 @@
 """Eager-mode post-training quantization, and the engine a quantized network has to run under.
 
-PyTorch computes int8 in several engines, and the same network gives different codes under each:
+PyTorch computes int8 in several engines, each with its own default way to quantize:
 
     qnnpack  what phones run. Activations use all of 0…255; one weight scale for each convolution or linear.
     x86      what desktops run. Activations use 0…127 only (reduce_range: products of two such codes cannot
              overflow older processors' 16-bit sums); one weight scale per output channel.
 
-A convolution or linear remembers the engine that packed its weights and always runs with that one. Every other
-quantized operation asks for the active engine when it is called: an ADD of scales 0.02 and 0.03 into 0.04
-differs in about one code of six between qnnpack and x86. So the numbers are reproducible only while the engine
-that packed the weights is active: run the network inside `with engine("qnnpack"):`. Building a sample model
-never leaves the process-wide engine changed.
+A convolution or linear remembers the engine that packed its weights and runs with that one. Every other
+quantized operation asks for the active engine when it is called, and engines round differently: an ADD of
+scales 0.02 and 0.03 into 0.04, where exact ties are common, differs in about one code of six between qnnpack
+and x86. So the numbers are reproducible only while the engine that packed the weights is active: run the
+network inside `with engine("qnnpack"):`. Building a sample model leaves the process-wide engine as it was.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def quantize(model: nn.Module, images: torch.Tensor, engine_name: str = "qnnpack
     whose packed weights the result holds; see engine().
     """
     with engine(engine_name), torch.no_grad(), warnings.catch_warnings():
-        # All three announce that torch will drop parts of eager-mode quantization, which is the sample's subject.
+        # All three say that torch will drop parts of eager-mode quantization, which is what samples are of.
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated", DeprecationWarning)
         warnings.filterwarnings(
             "ignore", "torch.quantize_per_tensor, torch.quantize_per_channel", UserWarning

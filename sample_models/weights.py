@@ -22,18 +22,18 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def draw(module: nn.Module, logit_std: float = 1.0) -> None:
+def draw(module: nn.Module, linear_gain: float = 1.0) -> None:
     """Fill every parameter in place: Kaiming for weights, values of their own for biases and batch norm.
 
     Convolutions: normal, variance 2 / fan-out, as torchvision does. Linear: normal, variance
-    logit_std² / fan-in. Biases: normal, standard deviation 0.1. Batch norm: weight uniform in 0.5…1.5, bias
+    linear_gain² / fan-in. Biases: normal, standard deviation 0.1. Batch norm: weight uniform in 0.5…1.5, bias
     normal with standard deviation 0.2, so that folding one away visibly moves both. Call inside seeded().
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(part, nn.Linear):
-            nn.init.normal_(part.weight, std=logit_std / part.in_features**0.5)
+            nn.init.normal_(part.weight, std=linear_gain / part.in_features**0.5)
         elif isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.weight, 0.5, 1.5)
             nn.init.normal_(part.bias, std=0.2)
