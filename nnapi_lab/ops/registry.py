@@ -10,12 +10,14 @@ from nnapi_lab.ops import (
     compare,
     control,
     conv,
+    densify,
     detection,
     elementwise,
     linear,
     lookup,
     lstm,
     normalize,
+    padding,
     pool,
     quantize,
     random,
@@ -28,8 +30,8 @@ from nnapi_lab.ops import (
 from nnapi_lab.ops.spec import OpSpec
 
 FAMILIES = (
-    activation, compare, control, conv, detection, elementwise, linear, lookup, lstm, normalize, pool, quantize,
-    random, reduce, resize, rnn, shape, slicing,
+    activation, compare, control, conv, densify, detection, elementwise, linear, lookup, lstm, normalize,
+    padding, pool, quantize, random, reduce, resize, rnn, shape, slicing,
 )  # fmt: skip
 
 
