@@ -65,12 +65,13 @@ def scale_up(centered: npt.ArrayLike, multiplier: Multiplier) -> IntArray:
 def logistic_table(scale: float, zero_point: int, dtype: npt.DTypeLike) -> Codes:
     """LOGISTIC of every code: min(255, P(logistic(u), 23)), u = R(q - z; scale 2^27) in Q4.27; int8: - 128.
 
-    |q - z| >= the input radius saturates. Equals clamp(rha(256 sigma(scale (q - z)))) wherever it was tried.
+    |q - z| >= the input radius saturates; below it this is clamp(rha(256 sigma(scale (q - z)))), unless
+    within 3e-5 of a tie. From scale 2 on the radius is small enough to show: sigma(-6) becomes code 0, not 1.
     Raises ValueError for a scale of 2^-27 or less. Source: AOSP 13 `Activation.cpp`.
     """
     centered, raw, radius = _to_q4(scale, zero_point, dtype)
     level = np.minimum(rounding_divide_by_pot(logistic(raw, 4), 23), 255)
-    level = np.where(centered >= radius, 255, np.where(centered <= -radius, 0, level))
+    level = np.where(centered <= -radius, 0, np.where(centered >= radius, 255, level))
     return (level + code_limits(dtype)[0]).astype(dtype)
 
 
@@ -82,12 +83,12 @@ def logistic_codes(codes: Codes, scale: float, zero_point: int) -> Codes:
 def tanh_table(scale: float, zero_point: int, dtype: npt.DTypeLike) -> Codes:
     """TANH of every code: clamp(P(tanh(u), 24)) with u as for LOGISTIC; uint8: + 128.
 
-    Equals clamp(rha(128 tanh(scale (q - z)))) wherever it was tried.
+    Below the radius, equals clamp(rha(128 tanh(scale (q - z)))) unless that is within 3e-5 of a tie.
     Raises ValueError for a scale of 2^-27 or less. Source: AOSP 13 `Activation.cpp`.
     """
     centered, raw, radius = _to_q4(scale, zero_point, dtype)
     level = np.minimum(rounding_divide_by_pot(tanh(raw, 4), 24), 127)
-    level = np.where(centered >= radius, 127, np.where(centered <= -radius, -128, level))
+    level = np.where(centered <= -radius, -128, np.where(centered >= radius, 127, level))
     return (level + code_limits(dtype)[0] + 128).astype(dtype)
 
 
