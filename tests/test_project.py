@@ -140,7 +140,13 @@ def tracked_texts() -> list[tuple[str, str]]:
     """(path, text) of every file git tracks that is UTF-8 text; skips outside a git checkout."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout: which files are the project's is not known")
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     texts = []
     for path in filter(None, listing.stdout.split("\0")):
         try:
