@@ -126,8 +126,11 @@ class Model:
     relaxed: bool = False
     _producers: Mapping[str, Operation] = field(init=False, repr=False, compare=False)
     _consumers: Mapping[str, tuple[Operation, ...]] = field(init=False, repr=False, compare=False)
+    # What others computed from this model (the simulator's executables) and want to keep as long as it lives.
+    derived: dict[Any, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "derived", {})
         object.__setattr__(self, "operands", MappingProxyType(dict(self.operands)))
         object.__setattr__(self, "operations", tuple(self.operations))
         object.__setattr__(self, "inputs", tuple(self.inputs))
