@@ -26,7 +26,7 @@ LOOP_SECONDS = 2.0  # NNAPI's own default limit for a WHILE loop
 _PLANS_KEPT = 8
 
 # What a kernel may run into on values the rules did not foresee; anything else is a defect of ours.
-_FAULTS = (ArithmeticError, ValueError, LookupError, TypeError, RuntimeError, MemoryError)
+FAULTS = (ArithmeticError, ValueError, LookupError, TypeError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +90,7 @@ class Executable:
         for task in plan.tasks:
             try:
                 results = task.compute(*[values[place] for place in task.reads])
-            except (*_FAULTS, NnapiLabError) as fault:
+            except (*FAULTS, NnapiLabError) as fault:
                 raise SimulationError(_failure(self.model, plan, values, task, fault)) from fault
             for place, result in zip(task.writes, results, strict=True):
                 values[place] = result
