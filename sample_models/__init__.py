@@ -9,7 +9,7 @@ from __future__ import annotations
 
 # "module:function", as the command line takes it → what it teaches.
 SAMPLES: dict[str, str] = {
-    "sample_models.mobilenet_v2:none": "float32: depthwise weights, folded batch norm, fused ReLU6, shortcuts",
+    "sample_models.mobilenet_v2:none": "float32: depthwise weights, folded batch norm, ReLU6, shortcuts",
     "sample_models.mobilenet_v2:core": "int8 between a quantizer and a dequantizer that stay in PyTorch",
     "sample_models.mobilenet_v2:full": "int8 with a quantized interface: quint8 tensors in and out",
     "sample_models.mobilenet_v2:inside": "int8 with quantize and dequantize as NNAPI operations",

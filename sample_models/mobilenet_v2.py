@@ -22,11 +22,11 @@ The modes, named by PyTorch's tutorial "(Beta) Convert MobileNetV2 to NNAPI"
               feature level 3.
 
 How it differs from torchvision's file, and why
-    `none` keeps batch norm and dropout apart and ReLU6 in place, as torchvision writes them. The tutorial fuses
-    and takes dropout out first; PyTorch's converter refuses in-place ReLU6 but takes none(inplace=False). The
-    quantized modes use ReLU instead of ReLU6, as torchvision's quantizable version does: torch fuses ReLU into
-    a quantized convolution, but not ReLU6. Weights are drawn from a seed, not trained; see
-    sample_models.weights.
+    `none` keeps batch norm and dropout apart and ReLU6 in place, as torchvision writes them. The tutorial
+    fuses and takes dropout out first; PyTorch's converter refuses in-place ReLU6 but takes
+    none(inplace=False). The quantized modes use ReLU instead of ReLU6, as torchvision's quantizable version
+    does: torch fuses ReLU into a quantized convolution, but not ReLU6. Weights are drawn from a seed, not
+    trained; see sample_models.weights.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _opened(engine_name: str) -> tuple[nn.Module, nn.Module, nn.Module]:
     quantizer, dequantizer = network.quant, network.dequant
     network.quant = nn.Identity()
     network.dequant = nn.Identity()
-    return quantizer, network, dequantizer
+    return quantizer, network.eval(), dequantizer
 
 
 def _wrapped(engine_name: str) -> nn.Module:

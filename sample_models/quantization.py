@@ -63,11 +63,13 @@ def quantize(model: nn.Module, images: torch.Tensor, engine_name: str = "qnnpack
             "ignore", "torch.quantize_per_tensor, torch.quantize_per_channel", UserWarning
         )
         warnings.filterwarnings("ignore", r"(?s).*reduce_range will be deprecated", UserWarning)
-        fused = ao.fuse_modules(model, fusable(model), inplace=True)
+        groups = fusable(model)
+        fused = ao.fuse_modules(model, groups, inplace=True) if groups else model
         fused.qconfig = ao.get_default_qconfig(engine_name)
         ao.prepare(fused, inplace=True)
         fused(images)
-        return ao.convert(fused, inplace=True)
+        # Conversion puts new modules in place of the old, and those start in training mode.
+        return ao.convert(fused, inplace=True).eval()
 
 
 def fusable(model: nn.Module) -> list[list[str]]:
