@@ -37,10 +37,16 @@ has_any() {
   return 1
 }
 
-want() { # PACKAGE, WHAT_IS_LOST, COMMAND...
+has_library() { # NAME; true also where there is no ldconfig to ask
+  local ldconfig
+  ldconfig=$(PATH=$PATH:/usr/sbin:/sbin command -v ldconfig) || return 0
+  "$ldconfig" -p | grep -F "$1" >/dev/null
+}
+
+want() { # PACKAGE, WHAT_IS_LOST, TEST...: see to it that TEST holds
   local package=$1 lost=$2
   shift 2
-  has_any "$@" && return 0
+  "$@" && return 0
   if may_apt && apt_install "$package"; then return 0; fi
   say "$package is not installed: $lost." \
     "To get it, as root: apt-get install $package (conda: see environment.yml). Going on without it."
@@ -105,8 +111,9 @@ quiet_jupyterlab() {
 
 : >"$log"
 choose_python
-want graphviz "graphs are drawn with the built-in layout" dot
-want chromium "browser tests are skipped (under CI=true they fail)" chromium chromium-browser google-chrome
+want graphviz "graphs are drawn with the built-in layout" has_any dot
+want chromium "browser tests are skipped (under CI=true they fail)" has_any chromium chromium-browser google-chrome
+want libatomic1 "Playwright, which drives the browser tests, does not start" has_library libatomic.so.1
 make_venv
 say "installing $(grep -c '==' requirements.lock) packages into $venv (a few minutes the first time)"
 pip_install --only-binary=:all: -r requirements.lock

@@ -10,9 +10,11 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 # Before NumPy or torch is imported: one thread per test process. The processes are what runs in parallel, and
 # float sums come out the same on every machine.
@@ -93,11 +95,18 @@ def chromium_path() -> Path:
     """The Chromium to launch; without one the test is skipped, and fails under CI=true."""
     program = find_chromium()
     if program is None:
-        reason = "no Chromium: install the package `chromium`, or name one with NNAPI_LAB_CHROMIUM"
-        if under_ci():
-            pytest.fail(f"{reason} (CI=true: browser tests may not be skipped)", pytrace=False)
-        pytest.skip(reason)
+        _no_browser("no Chromium: install the package `chromium`, or name one with NNAPI_LAB_CHROMIUM")
+    # A minimal system lacks a library the driver needs; Playwright itself would only say "Connection closed".
+    driver = subprocess.run([sys.executable, "-m", "playwright", "--version"], capture_output=True, text=True)
+    if driver.returncode != 0:
+        _no_browser("Playwright does not start: " + driver.stderr.strip().rpartition("\n")[2])
     return program
+
+
+def _no_browser(reason: str) -> NoReturn:
+    if under_ci():
+        pytest.fail(f"{reason} (CI=true: browser tests may not be skipped)", pytrace=False)
+    pytest.skip(reason)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

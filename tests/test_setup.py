@@ -97,6 +97,7 @@ def machine(tmp_path: Path) -> Machine:
     for tool in TOOLS:
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or pytest.fail(f"{tool} is not installed"))
     made.put("id", "echo 1000")
+    made.put("ldconfig", "echo libatomic.so.1")
     made.put("python3", FAKE_PYTHON)
     return made
 
@@ -170,6 +171,16 @@ def test_apt_is_left_alone(machine: Machine, programs: list[str], environment: d
         machine.put(program)
     code, said = machine.set_up(**environment)
     assert (code, machine.calls("apt")) == (0, []), said
+
+
+def test_a_library_the_browser_tests_need_is_brought_too(machine: Machine) -> None:
+    machine.become_root()
+    machine.put("dot")
+    machine.put("chromium")
+    machine.put("ldconfig", "echo libc.so.6")
+    code, said = machine.set_up()
+    assert code == 0, said
+    assert [call.split()[-1] for call in machine.calls("apt")] == ["update", "libatomic1"]
 
 
 def test_a_failing_apt_does_not_stop_set_up(machine: Machine) -> None:
