@@ -96,7 +96,7 @@ def depthwise_type(call: Call) -> tuple[OperandType, ...]:
     return _convolved(call, UNKNOWN if shape is None else shape[3])
 
 
-# --- kernels ------------------------------------------------------------------------------------------------
+# --- kernels -----------------------------------------------------------------------------------------------
 
 
 def conv_2d(
@@ -155,7 +155,7 @@ def _factors(
     return to_nhwc(factors(input, types.get("input")), nchw), factors(filter, types.get("filter"))
 
 
-# --- constraints --------------------------------------------------------------------------------------------
+# --- constraints -------------------------------------------------------------------------------------------
 
 
 def _pad_reaches_filter(call: Call) -> str | None:

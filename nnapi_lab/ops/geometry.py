@@ -25,7 +25,7 @@ EXPLICIT_PADS: tuple[Slot, ...] = tuple(
 )
 
 
-# --- shapes of feature maps ---------------------------------------------------------------------------------
+# --- shapes of feature maps --------------------------------------------------------------------------------
 
 
 def sizes(call: Call, name: str = "input") -> tuple[Size, Size, Size, Size]:
@@ -58,7 +58,7 @@ def from_nhwc(array: np.ndarray, nchw: bool) -> np.ndarray:
     return np.ascontiguousarray(np.transpose(array, (0, 3, 1, 2)) if nchw else array)
 
 
-# --- sizes under a window -----------------------------------------------------------------------------------
+# --- sizes under a window ----------------------------------------------------------------------------------
 
 
 def effective_filter(size: Size, dilation: int | None) -> Size:
@@ -133,7 +133,7 @@ def _known(size: Size) -> int:
     return size
 
 
-# --- a window walking over an array -------------------------------------------------------------------------
+# --- a window walking over an array ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Window:
                 ]  # fmt: skip
 
 
-# --- what can be wrong with a window ------------------------------------------------------------------------
+# --- what can be wrong with a window -----------------------------------------------------------------------
 
 
 def pads_seen(call: Call) -> str | None:

@@ -51,7 +51,7 @@ def pooled_type(call: Call) -> tuple[OperandType, ...]:
     return (call["input"].with_shape(feature_map_shape(call, batch, height, width, depth)),)
 
 
-# --- kernels ------------------------------------------------------------------------------------------------
+# --- kernels -----------------------------------------------------------------------------------------------
 
 
 def average_pool_2d(
@@ -121,7 +121,7 @@ def _code_range(input: np.ndarray, fuse: int, call: Call | None) -> tuple[int, i
     return quantized_range(fuse, call.out.scale, call.out.zero_point, int(info.min), int(info.max))
 
 
-# --- declarations -------------------------------------------------------------------------------------------
+# --- declarations ------------------------------------------------------------------------------------------
 
 CONSTRAINTS = (
     Constraint("C1", "pads are not negative, strides and filter sizes at least 1", pads_seen),

@@ -38,7 +38,7 @@ from nnapi_lab.ops.weighted import (
     weighted_constraints,
 )
 
-# --- sizes --------------------------------------------------------------------------------------------------
+# --- sizes -------------------------------------------------------------------------------------------------
 
 
 def stamped_size(size: int, filter: int, stride: int, before: int, after: int) -> int:
@@ -104,7 +104,7 @@ def _is_resolvable(call: Call) -> bool:
     return "padding" not in call.params or (wanted is not None and np.size(wanted) == 4)
 
 
-# --- kernel -------------------------------------------------------------------------------------------------
+# --- kernel ------------------------------------------------------------------------------------------------
 
 
 def transpose_conv_2d(
@@ -133,7 +133,7 @@ def transpose_conv_2d(
     return from_nhwc(activated(acc, bias, fuse, call), nchw)
 
 
-# --- declaration --------------------------------------------------------------------------------------------
+# --- declaration -------------------------------------------------------------------------------------------
 
 
 def _pads_seen(call: Call) -> str | None:
