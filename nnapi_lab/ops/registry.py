@@ -26,12 +26,14 @@ from nnapi_lab.ops import (
     rnn,
     shape,
     slicing,
+    space,
+    transpose_conv,
 )
 from nnapi_lab.ops.spec import OpSpec
 
 FAMILIES = (
     activation, compare, control, conv, densify, detection, elementwise, linear, lookup, lstm, normalize,
-    padding, pool, quantize, random, reduce, resize, rnn, shape, slicing,
+    padding, pool, quantize, random, reduce, resize, rnn, shape, slicing, space, transpose_conv,
 )  # fmt: skip
 
 
