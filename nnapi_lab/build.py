@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,17 @@ from nnapi_lab.ir.findings import Finding
 from nnapi_lab.ir.model import Arg, Model, Operand, Operation, Scalar
 from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant
 from nnapi_lab.ops.registry import OPS
-from nnapi_lab.ops.spec import FUSE_NAMES, PADDING_NAMES, Call, Form, OpSpec, Slot, bind, form_for_names, rank_seen
+from nnapi_lab.ops.spec import (
+    FUSE_NAMES,
+    PADDING_NAMES,
+    Call,
+    Form,
+    OpSpec,
+    Slot,
+    bind,
+    form_for_names,
+    rank_seen,
+)
 from nnapi_lab.rewrites.rule import Rule, Side, Step
 
 _SCALAR_WORDS = {
@@ -45,6 +56,13 @@ class StepLog:
         )  # fmt: skip
         self._steps.append(step)
         return step
+
+    def attach(self, step: Step, operands: Sequence[str]) -> None:
+        """Add operand names to a step: they are only known once the operands exist."""
+        index = step.id - 1
+        held = self._steps[index]
+        names = tuple(dict.fromkeys((*held.operands, *operands)))
+        self._steps[index] = replace(held, operands=names)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -85,6 +103,14 @@ class Builder:
     @property
     def operations(self) -> tuple[Operation, ...]:
         return tuple(self._operations)
+
+    @property
+    def model_inputs(self) -> tuple[str, ...]:
+        return tuple(self._inputs)
+
+    @property
+    def model_outputs(self) -> tuple[str, ...]:
+        return tuple(self._outputs)
 
     @contextmanager
     def on_behalf_of(self, *values: str) -> Iterator[None]:
@@ -170,6 +196,14 @@ class Builder:
         # The code and shape of the declared result are placeholders; only its quantization is read.
         declared = (OperandType(OperandCode.TENSOR_FLOAT32, None, quant),) if quant is not None else ()
         return bind(spec, types, [self._arg_value(arg) for arg in args], declared)
+
+    def also_made_by(self, name: str, steps: Sequence[Step]) -> None:
+        """Further Steps behind an operand that exists."""
+        self.made_by[name] = tuple(dict.fromkeys((*self.made_by[name], *(step.id for step in steps))))
+
+    def also_from(self, name: str, values: Sequence[str]) -> None:
+        """Further torch values an operand stands for."""
+        self.origins[name] = tuple(dict.fromkeys((*self.origins[name], *values)))
 
     def output(self, name: str) -> None:
         self._outputs.append(name)

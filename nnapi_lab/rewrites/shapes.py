@@ -81,3 +81,12 @@ DECOMPOSED = Rule(
     formula="see facts",
     source="NNAPI operation list",
 )
+COPIED_OUT = Rule(
+    id="identity.copied_out",
+    kind="identity",
+    title="Copied so that it can be an output",
+    why="An NNAPI operand cannot be a model input and a model output at once, nor can a constant be an output.",
+    formula="out = RESHAPE(in, shape of in)",
+    source="ANeuralNetworksModel_identifyInputsAndOutputs answers BAD_DATA otherwise",
+    effect="the device would refuse the model",
+)

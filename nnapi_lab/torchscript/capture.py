@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from nnapi_lab.errors import CaptureError, FormatError
-from nnapi_lab.ir.torch_graph import TorchGraph
 from nnapi_lab.ir.operand_types import Quant
+from nnapi_lab.ir.torch_graph import TorchGraph
 from nnapi_lab.torchscript.recorder import Recorder
 from nnapi_lab.torchscript.tensors import packed_params
 

@@ -22,7 +22,7 @@ def python_line(source_range: str) -> str:
         if match is None:
             continue
         file = match["file"]
-        if file.startswith((_TORCH_HOME, _OUR_HOME, "<")) or "/torch/" in file and file.startswith("code/"):
+        if file.startswith((_TORCH_HOME, _OUR_HOME, "<")) or ("/torch/" in file and file.startswith("code/")):
             continue
         return f"{os.path.basename(file)}:{match['line']}"
     return ""

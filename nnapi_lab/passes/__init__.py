@@ -1,0 +1,1 @@
+"""Passes over a lowered model: each states what it requires and ensures, and logs Steps."""

@@ -1,0 +1,78 @@
+"""Choosing layouts: who wants channels last, and how several operands of one operation agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nnapi_lab.ir.torch_graph import TorchGraph, TorchValue
+from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.torchscript.site import Site
+
+NHWC_KINDS = frozenset(
+    {
+        "aten::_convolution", "aten::conv2d", "aten::conv_transpose2d", "aten::max_pool2d", "aten::avg_pool2d",
+        "aten::_convolution_mode", "aten::conv1d", "aten::max_pool1d", "aten::avg_pool1d",
+        "aten::adaptive_avg_pool2d", "aten::adaptive_max_pool2d", "aten::upsample_nearest2d",
+        "aten::upsample_bilinear2d", "aten::_upsample_nearest_exact2d", "aten::pixel_shuffle",
+        "aten::pixel_unshuffle", "aten::channel_shuffle", "aten::instance_norm", "aten::batch_norm", "aten::prelu",
+        "quantized::conv2d", "quantized::conv2d_relu", "quantized::conv_transpose2d", "quantized::batch_norm2d",
+    }
+)  # fmt: skip
+PLAIN_KINDS = frozenset(
+    {
+        "aten::flatten", "aten::reshape", "aten::view", "aten::linear", "aten::addmm", "aten::matmul", "aten::bmm",
+        "aten::layer_norm", "aten::unsqueeze", "aten::squeeze", "aten::embedding",
+    }
+)  # fmt: skip
+
+
+def wants_nhwc(graph: TorchGraph, name: str) -> bool:
+    """True when the first operation behind `name` that cares about layout is a channels-last one."""
+    pending, seen = [name], {name}
+    while pending:
+        for node in graph.consumers(pending.pop(0)):
+            if node.kind in NHWC_KINDS:
+                return True
+            if node.kind in PLAIN_KINDS:
+                continue
+            fresh = [output for output in node.outputs if output not in seen]
+            seen.update(fresh)
+            pending.extend(fresh)
+    return False
+
+
+def padded_shape(shape: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Leading ones up to `rank`: the shape broadcasting sees."""
+    return (1,) * (rank - len(shape)) + tuple(shape)
+
+
+def agreed_layout(site: Site, values: Sequence[TorchValue], shape: tuple[int, ...]) -> Layout:
+    """The layout of an elementwise result: that of the operands, channels last if any rank-4 one is."""
+    layouts = [
+        (site.layout_of(value), value.type.shape or ()) for value in values if not value.is_constant
+    ]
+    full = {layout for layout, held in layouts if held == shape}
+    small = all(held == shape or all(size == 1 for size in held) for _, held in layouts)
+    constants = all(
+        all(size == 1 for size in value.type.shape or ()) or (value.type.shape == shape)
+        for value in values if value.is_constant
+    )  # fmt: skip
+    if len(full) == 1 and small and constants:
+        (only,) = full
+        if only is not None:
+            return only
+    if len(shape) == 4 and any(layout is not None and layout.perm == Layout.nhwc(shape).perm for layout, _ in layouts):
+        return Layout.nhwc(shape)
+    return Layout.plain(shape)
+
+
+def read_broadcast(site: Site, value: TorchValue, target: Layout) -> str:
+    """The operand of `value` so that NNAPI's right-aligned broadcast does what torch's logical one does."""
+    shape = value.type.shape or ()
+    if all(size == 1 for size in shape):
+        return site.read(value, Layout.plain((1,)))
+    if shape == target.dims or target.dims != padded_shape(target.dims, len(target.perm)):
+        return site.read(value, target)
+    if target.perm == tuple(range(len(target.perm))):
+        return site.read(value, Layout.plain(shape))
+    return site.read(value, Layout(padded_shape(shape, len(target.perm)), target.perm))

@@ -1,0 +1,171 @@
+"""TorchGraph → Lowered: visit the nodes in order, call the rule of each, collect every refusal, run the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from nnapi_lab.build import Builder
+from nnapi_lab.errors import InvalidModel
+from nnapi_lab.ir.findings import Refusal
+from nnapi_lab.ir.operand_types import OperandType
+from nnapi_lab.ir.torch_graph import TorchGraph, TorchNode, TorchValue
+from nnapi_lab.passes.pipeline import run_passes
+from nnapi_lab.rewrites.layout import NHWC_PLACEMENT
+from nnapi_lab.rewrites.lowered import Lowered
+from nnapi_lab.rewrites.operation import INPUT
+from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.shapes import COPIED_OUT
+from nnapi_lab.torchscript import lowerings  # noqa: F401  registers every rule
+from nnapi_lab.torchscript.layouts import wants_nhwc
+from nnapi_lab.torchscript.refuse import Refused, from_invalid
+from nnapi_lab.torchscript.registry import LOWERINGS, arguments_for
+from nnapi_lab.torchscript.sides import operand_side, torch_side
+from nnapi_lab.torchscript.site import Lowering, Site
+from nnapi_lab.torchscript.unsupported import refuse_kind
+
+LayoutChoice = Literal["auto", "nhwc", "nchw"]
+Progress = Callable[[str, int, int], None]
+
+
+def lower_graph(
+    graph: TorchGraph, layout: LayoutChoice = "auto", relaxed: bool = False, progress: Progress | None = None
+) -> Lowered:
+    """Lower every node that can be; what cannot is in `refusals` of the result, which is then only partial.
+
+    A refused node's results are stood in for by model inputs, so that everything behind it is tried too.
+    """
+    lowering = Lowering(graph, Builder(graph.name, relaxed))
+    refusals: list[Refusal] = []
+    for name in graph.inputs:
+        _attempt(lowering, _input_node(name), refusals, lambda site, name=name: _input(site, graph[name], layout))
+    for count, node in enumerate(graph.nodes, 1):
+        if progress is not None and (count % 64 == 0 or count == len(graph.nodes)):
+            progress("lower", count, len(graph.nodes))
+        if node.id not in lowering.absorbed:
+            with lowering.builder.on_behalf_of(*node.outputs):
+                _attempt(lowering, node, refusals, _lower_node)
+    for position, name in enumerate(graph.outputs):
+        node = graph.producer(name) or _input_node(name)
+        _attempt(lowering, node, refusals,
+                 lambda site, name=name, position=position: _output(site, graph[name], layout, position))  # fmt: skip
+    builder = lowering.builder
+    lowered = Lowered(graph, builder.build(), builder.log.steps, lowering.placements, builder.origins,
+                      builder.made_by, tuple(refusals), tuple(lowering.warnings))  # fmt: skip
+    return lowered if refusals else run_passes(lowered)
+
+
+def _attempt(
+    lowering: Lowering, node: TorchNode, refusals: list[Refusal], action: Callable[[Site], None]
+) -> None:
+    """Run one action on a node; whatever it refuses is noted and stood in for."""
+    site = Site(lowering, node)
+    try:
+        action(site)
+    except Refused as refused:
+        refusals.append(refused.at(node))
+        _stand_in(site)
+    except InvalidModel as error:
+        refusals.extend(from_invalid(error, node))
+        _stand_in(site)
+
+
+def _lower_node(site: Site) -> None:
+    node, graph = site.node, site.graph
+    if node.kind.startswith("prim::"):
+        return  # lists and tuples are read where they are used
+    rule = LOWERINGS.get(node.kind)
+    if rule is None:
+        refuse_kind(node)
+        return
+    given = tuple(_argument(graph, graph[name]) for name in node.inputs)
+    rule.run(site, **arguments_for(rule, node.schema, given))
+
+
+def _argument(graph: TorchGraph, value: TorchValue) -> Any:
+    """How a rule sees an argument: tensors as TorchValue, lists of tensors as tuples, everything else as data."""
+    if value.is_constant and not value.type.is_tensor:
+        return value.constant
+    producer = graph.producer(value.name)
+    if producer is not None and producer.kind in ("prim::ListConstruct", "prim::TupleConstruct"):
+        return tuple(_argument(graph, graph[name]) for name in producer.inputs)
+    return value
+
+
+def _input_node(name: str) -> TorchNode:
+    """Inputs are handled like nodes so that refusals have a place to point at."""
+    return TorchNode(-1, "input", (), (name,))
+
+
+def _input(site: Site, value: TorchValue, choice: LayoutChoice) -> None:
+    shape = value.type.shape or ()
+    if len(shape) > 4:
+        site.forbid("RANK", f"input {value.name} has rank {len(shape)}; NNAPI's operations take at most rank 4",
+                    fix="reshape it outside the model", source="NNAPI operand rank limits")  # fmt: skip
+    if any(size == 0 for size in shape):
+        site.forbid("ZERO_SIZE", f"input {value.name} {list(shape)} has a dimension of size 0",
+                    fix="give an example input with at least one element along every dimension",
+                    source="PyTorch's NNAPI format writes 0 for a size filled in at load time")  # fmt: skip
+    channels_last = len(shape) == 4 and (
+        choice == "nhwc" or (choice == "auto" and wants_nhwc(site.graph, value.name))
+    )
+    layout = Layout.nhwc(shape) if channels_last else Layout.plain(shape)
+    # A 0-d tensor lives in shape [1]: rank 0 means "unknown rank" in NNAPI.
+    type = OperandType(site.code_of(value), layout.stored_dims or (1,), site.quant_of(value))
+    step = site.log(
+        NHWC_PLACEMENT if channels_last else INPUT,
+        before=[torch_side(value)],
+        after=[operand_side(value.name.lstrip("%"), type, ("N", "H", "W", "C") if channels_last else ())],
+        facts={"perm": layout.perm} if channels_last else {},
+        values=[value.name],
+    )
+    name = site.builder.input(value.name, type, [value.name], [step, *site.shift_step(value)])
+    site.note_operands(step, name)
+    site.place(name, layout, value)
+
+
+def _output(site: Site, value: TorchValue, choice: LayoutChoice, position: int) -> None:
+    if not value.type.is_tensor:
+        site.forbid("OUTPUT", f"output {position} is a {value.type}, not a tensor", fix="return tensors only",
+                    source="NNAPI models return operands")  # fmt: skip
+    placement = site.held(value)
+    shape = placement.shape
+    layout = placement.layout
+    if len(shape) == 4 and choice == "nhwc":
+        layout = Layout.nhwc(shape)
+    elif choice == "nchw" or layout.dims != shape or layout.name not in ("NHWC", "NCHW", "plain"):
+        layout = Layout.plain(shape)
+    operand = site.read(value, layout)
+    builder = site.builder
+    if operand in builder.model_inputs or operand in builder.model_outputs or builder[operand].is_constant:
+        operand = _copied(site, value, operand)
+    builder.output(operand)
+    site.place(operand, layout, value)
+
+
+def _copied(site: Site, value: TorchValue, operand: str) -> str:
+    """An operand may not be input and output at once, nor a constant an output: a RESHAPE to its own shape copies it."""
+    type = site.builder.type_of(operand)
+    step = site.log(COPIED_OUT, before=[operand_side(operand, type)], values=[value.name])
+    shape = site.int32([int(size) for size in type.shape or ()], f"{operand}.shape", "shape")
+    name = site.builder.add("RESHAPE", input=operand, shape=shape, name=f"{operand}.copy", step=step,
+                            values=[value.name])  # fmt: skip
+    site.note_operands(step, name)
+    return name
+
+
+def _stand_in(site: Site) -> None:
+    """Give a refused node's tensors operands all the same, so that what follows is looked at as well."""
+    for name in site.node.outputs:
+        value = site.graph[name]
+        if name in site.lowering.placements or not value.type.is_tensor or value.is_constant:
+            continue
+        try:
+            code = site.code_of(value)
+        except Refused:
+            continue
+        shape = value.type.shape or ()
+        operand = site.builder.input(f"refused.{name}", OperandType(code, shape or (1,), site.quant_of(value)), [name])
+        site.place(operand, Layout.plain(shape), value)
+
+

@@ -1,0 +1,21 @@
+"""One file per family of TorchScript operations; importing this package registers every rule."""
+
+from __future__ import annotations
+
+from nnapi_lab.torchscript.lowerings import (
+    activation,
+    arithmetic,
+    convolution,
+    identity,
+    joining,
+    linear,
+    pooling,
+    quantized,
+    reduction,
+    resizing,
+    shape,
+)
+
+FAMILIES = (
+    activation, arithmetic, convolution, identity, joining, linear, pooling, quantized, reduction, resizing, shape,
+)  # fmt: skip

@@ -1,0 +1,104 @@
+"""Fully connected layers: bias made mandatory, weight columns permuted after an NHWC flatten, rank restored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnapi_lab.ir.torch_graph import TensorData, TorchValue
+from nnapi_lab.rewrites.constants import PLACED, ZERO_BIAS
+from nnapi_lab.rewrites.layout import WEIGHT_COLUMNS
+from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.rule import Step
+from nnapi_lab.torchscript.registry import lowers
+from nnapi_lab.torchscript.sides import array_side
+from nnapi_lab.torchscript.site import Site
+
+
+@lowers("aten::linear")
+def linear(site: Site, input: TorchValue, weight: TorchValue, bias: Any) -> None:
+    fully_connected(site, input, weight, bias, transposed=False)
+
+
+@lowers("aten::addmm")
+def addmm(site: Site, self: TorchValue, mat1: TorchValue, mat2: TorchValue, beta: float, alpha: float) -> None:
+    if (beta, alpha) != (1, 1):
+        site.not_yet("ADDMM", f"addmm with beta={beta}, alpha={alpha}")
+    fully_connected(site, mat1, mat2, self, transposed=True)
+
+
+@lowers("aten::mm", "aten::matmul")
+def matmul(site: Site, self: TorchValue, other: TorchValue | None = None, mat2: TorchValue | None = None) -> None:
+    right = other if other is not None else mat2
+    if right is None or not right.is_constant or len(right.type.shape or ()) != 2:
+        site.not_yet("MATMUL", f"{site.node.kind} of two computed tensors", source="NNAPI BATCH_MATMUL (level 6)")
+    fully_connected(site, self, right, None, transposed=True)
+
+
+def fully_connected(site: Site, input: TorchValue, weight: TorchValue, bias: Any, transposed: bool) -> None:
+    data = weight.constant
+    if not isinstance(data, TensorData):
+        site.not_yet("LINEAR_WEIGHT", f"the weight {weight.name} is computed by the model, not a constant")
+    if isinstance(bias, TorchValue) and not isinstance(bias.constant, TensorData):
+        site.not_yet("LINEAR_BIAS", f"the bias {bias.name} is computed by the model, not a constant")
+    array = np.ascontiguousarray(data.array.T) if transposed else data.array
+    operand, array, steps = flattened_input(site, input, array, weight.origin or weight.name)
+    step = site.log(PLACED, values=[weight.name], after=[array_side(weight.name, array, ("out", "in"))])
+    name = site.builder.constant(weight.origin or weight.name, array, values=[weight.name], steps=[*steps, step])
+    for made in (*steps, step):
+        site.note_operands(made, name)
+    bias_name = _bias(site, bias, array.shape[0], f"{weight.origin or weight.name}.bias")
+    finish_linear(site, input, operand, steps, weights=name, bias=bias_name)
+
+
+def _bias(site: Site, bias: Any, units: int, fallback: str) -> str:
+    if isinstance(bias, TorchValue):
+        array, name, rule, values = bias.constant.array.reshape(-1), bias.origin or bias.name, PLACED, [bias.name]
+        array = np.broadcast_to(array, (units,))
+    else:
+        array, name, rule, values = np.zeros(units, np.float32), fallback, ZERO_BIAS, []
+    step = site.log(rule, after=[array_side(name, array)], values=values or [site.out.name])
+    operand = site.builder.constant(name, array, values=values, steps=[step])
+    site.note_operands(step, operand)
+    return operand
+
+
+def flattened_input(
+    site: Site, input: TorchValue, weight: np.ndarray, name: str
+) -> tuple[str, np.ndarray, list[Step]]:
+    """The input operand, and the [out, in] weight with its columns in the order the input lies in memory.
+
+    A vector flattened from a channels-last feature map is taken as it lies: its layout's dims beyond the first
+    tell how the columns are permuted.
+    """
+    held = site.held(input)
+    layout = held.layout
+    if layout.is_plain or len(input.type.shape or ()) != 2 or layout.perm[0] != 0 or layout.dims[0] != held.shape[0]:
+        return site.plain(input), weight, []
+    inner = tuple(axis for axis in layout.perm[1:])
+    cube = weight.reshape(weight.shape[0], *layout.dims[1:])
+    permuted = np.ascontiguousarray(np.transpose(cube, (0, *inner)).reshape(weight.shape))
+    axes = ("out", *("CHW"[: len(inner)] if len(inner) == 3 else ("?",) * len(inner)))
+    step = site.log(
+        WEIGHT_COLUMNS,
+        before=[array_side(name, cube, axes)],
+        after=[array_side(name, permuted, ("out", "in"))],
+        facts={"dims": layout.dims[1:], "perm": inner},
+    )
+    return held.operand, permuted, [step]
+
+
+def finish_linear(
+    site: Site, input: TorchValue, operand: str, steps: list[Step], quant: Any = None, **arguments: Any
+) -> None:
+    """FULLY_CONNECTED, then the leading dimensions back."""
+    shape = input.type.shape or ()
+    if len(shape) > 4:
+        operand = site.reshape(operand, (int(np.prod(shape[:-1])), shape[-1]), input)
+    flat = len(shape) == 2
+    name = site.add("FULLY_CONNECTED", input=operand, fuse=arguments.pop("fuse", "NONE"), steps=steps, quant=quant,
+                    suffix="" if flat else "flat", **arguments)  # fmt: skip
+    if not flat:
+        name = site.reshape(name, site.out_shape, site.out, site.out.name)
+    site.place(name, Layout.plain(site.out_shape))

@@ -1,0 +1,292 @@
+"""Quantized layers: int32 bias, unsigned or per-channel weights, requantisation stated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant
+from nnapi_lab.ir.torch_graph import PackedParams, TorchValue
+from nnapi_lab.numerics.requantize import quantize_multiplier
+from nnapi_lab.numerics.rounding import round_half_away
+from nnapi_lab.rewrites.constants import ZERO_BIAS
+from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.quantization import (
+    BIAS_INT32,
+    BIAS_OVERFLOW,
+    DEQUANTIZED_HERE,
+    LINEAR_AS_CONV,
+    PER_CHANNEL,
+    QUANTIZED_HERE,
+    REQUANTIZED,
+    WEIGHT_QINT8_SHIFT,
+)
+from nnapi_lab.rewrites.rule import Step
+from nnapi_lab.torchscript.layouts import agreed_layout, read_broadcast
+from nnapi_lab.torchscript.lowerings.convolution import (
+    Geometry,
+    check_shape,
+    extra_arguments,
+    kind_and_weight,
+    pair,
+)
+from nnapi_lab.torchscript.lowerings.joining import concatenate
+from nnapi_lab.torchscript.lowerings.linear import finish_linear, flattened_input
+from nnapi_lab.torchscript.registry import lowers
+from nnapi_lab.torchscript.sides import array_side, torch_side
+from nnapi_lab.torchscript.site import QINT8_SHIFT, Site
+
+_OUT_PARAMS = ("output_scale", "output_zero_point")
+BIAS_LIMIT = 2**30
+
+
+@lowers("aten::quantize_per_tensor", ignores=("scale", "zero_point", "dtype"))
+def quantize_per_tensor(site: Site, self: TorchValue) -> None:
+    held = site.held(self)
+    steps = [site.log(QUANTIZED_HERE, facts={"scale": site.out.type.quant}), *site.shift_step(site.out)]
+    site.place(site.add("QUANTIZE", input=held.operand, quant=site.quant_of(site.out), steps=steps), held.layout)
+
+
+@lowers("aten::dequantize")
+def dequantize(site: Site, self: TorchValue) -> None:
+    held = site.held(self)
+    steps = [site.log(DEQUANTIZED_HERE, facts={"scale": self.type.quant})]
+    site.place(site.add("DEQUANTIZE", input=held.operand, steps=steps), held.layout)
+
+
+@lowers("quantized::conv2d", ignores=_OUT_PARAMS)
+def conv2d(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
+    _convolution(site, qx, packed_weight, "NONE")
+
+
+@lowers("quantized::conv2d_relu", ignores=_OUT_PARAMS)
+def conv2d_relu(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
+    _convolution(site, qx, packed_weight, "RELU")
+
+
+@lowers("quantized::conv_transpose2d", ignores=_OUT_PARAMS)
+def conv_transpose2d(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
+    _convolution(site, qx, packed_weight, "NONE")
+
+
+@lowers("quantized::linear", ignores=("Y_scale_i", "Y_zero_point_i"))
+def linear(site: Site, X: TorchValue, W_prepack: PackedParams) -> None:
+    _linear(site, X, W_prepack, "NONE")
+
+
+@lowers("quantized::linear_relu", ignores=("Y_scale_i", "Y_zero_point_i"))
+def linear_relu(site: Site, X: TorchValue, W_prepack: PackedParams) -> None:
+    _linear(site, X, W_prepack, "RELU")
+
+
+# --- weights and bias ----------------------------------------------------------------------------------------
+
+
+def _origin(site: Site) -> tuple[str, tuple[str, ...]]:
+    """Name and torch value of the packed parameters of this node."""
+    packed = next(site.graph[name] for name in site.node.inputs if isinstance(site.graph[name].constant, PackedParams))
+    stem = (packed.origin or packed.name).removesuffix("._packed_params")
+    return stem, (packed.name,)
+
+
+def _input_quant(site: Site, value: TorchValue) -> Quant:
+    quant = site.quant_of(value)
+    if not isinstance(quant, Quant):
+        site.forbid("QUANTIZED_INPUT", f"{value.name} is not quantized per tensor", source="NNAPI activation types")
+    return quant
+
+
+def weight_scales(site: Site, params: PackedParams) -> Quant | PerChannel:
+    """The weights' quantization, refused where NNAPI has no such type."""
+    quant = params.weight.type.quant
+    if isinstance(quant, PerChannel) and any(params.weight.zero_points or ()):
+        site.forbid("WEIGHT_ZERO_POINT", "per-channel weights have zero points other than 0",
+                    fix="quantize the weights symmetrically", source="TENSOR_QUANT8_SYMM_PER_CHANNEL")  # fmt: skip
+    if quant is None:
+        site.forbid("WEIGHT_QUANT", "the packed weights carry no quantization")
+    return quant
+
+
+def fitted_scales(
+    site: Site, codes: np.ndarray, quant: Quant | PerChannel, bias: np.ndarray | None, scale_in: float, axis: int
+) -> tuple[np.ndarray, Quant | PerChannel, list[Step]]:
+    """Raise the scales of channels whose bias would not fit int32; codes shrink accordingly."""
+    if bias is None:
+        return codes, quant, []
+    scales = np.array(quant.scales if isinstance(quant, PerChannel) else [quant.scale] * len(bias))
+    needed = np.abs(bias.astype(np.float64)) / (scale_in * BIAS_LIMIT)
+    low = needed > scales
+    if not low.any():
+        return codes, quant, []
+    if isinstance(quant, Quant):
+        site.lossy("BIAS_OVERFLOW", f"{int(low.sum())} bias values do not fit int32 at scale {scale_in * quant.scale:.3g}",
+                   fix="quantize the weights per channel, or widen the input's range", source="NNAPI int32 bias")  # fmt: skip
+    raised = np.where(low, needed, scales)
+    shape = [-1 if i == axis else 1 for i in range(codes.ndim)]
+    shrunk = round_half_away(codes * (scales / raised).reshape(shape)).astype(codes.dtype)
+    step = site.log(BIAS_OVERFLOW, before=[array_side("scales", scales[low])], after=[array_side("scales", raised[low])],
+                    facts={"channels": np.flatnonzero(low).tolist()})  # fmt: skip
+    return shrunk, PerChannel(tuple(raised), quant.axis), [step]
+
+
+def weight_operand(
+    site: Site, stem: str, values: tuple[str, ...], codes: np.ndarray, quant: Quant | PerChannel, axis: int,
+    steps: list[Step],
+) -> str:  # fmt: skip
+    """The filter: signed per-channel codes as they are, per-tensor ones shifted to unsigned."""
+    if isinstance(quant, PerChannel):
+        type = OperandType(OperandCode.TENSOR_QUANT8_SYMM_PER_CHANNEL, codes.shape, PerChannel(quant.scales, axis))
+        step = site.log(PER_CHANNEL, after=[array_side(f"{stem}.weight", codes, quant=type.quant)],
+                        facts={"channels": len(quant.scales), "axis": axis})  # fmt: skip
+    else:
+        shifted = codes.astype(np.int32) + QINT8_SHIFT
+        target = Quant(quant.scale, quant.zero_point + QINT8_SHIFT)
+        type = OperandType(OperandCode.TENSOR_QUANT8_ASYMM, codes.shape, target)
+        step = site.log(WEIGHT_QINT8_SHIFT, before=[array_side(f"{stem}.weight", codes, quant=quant)],
+                        after=[array_side(f"{stem}.weight", shifted.astype(np.uint8), quant=target)],
+                        facts={"shift": QINT8_SHIFT})  # fmt: skip
+        codes = shifted.astype(np.uint8)
+    name = site.builder.constant(f"{stem}.weight", codes, type, values=values, steps=[*steps, step])
+    for made in (*steps, step):
+        site.note_operands(made, name)
+    return name
+
+
+def bias_operand(
+    site: Site, stem: str, values: tuple[str, ...], bias: np.ndarray | None, units: int, scale_in: float,
+    quant: Quant | PerChannel,
+) -> str:  # fmt: skip
+    """The int32 bias at the accumulator's scale (product in float32, as the reference checks it)."""
+    if isinstance(quant, PerChannel):
+        scales = (np.float32(scale_in) * np.array(quant.scales, np.float32)).astype(np.float64)
+        type = OperandType(OperandCode.TENSOR_INT32, (units,), None)
+    else:
+        product = np.float32(scale_in) * np.float32(quant.scale)
+        scales = np.float64(product)
+        type = OperandType(OperandCode.TENSOR_INT32, (units,), Quant(float(product), 0))
+    real = np.zeros(units, np.float32) if bias is None else bias
+    codes = round_half_away(real.astype(np.float64) / scales)
+    codes = np.clip(codes, -(2**31), 2**31 - 1).astype(np.int32)
+    error = float(np.abs(codes * scales - real).max(initial=0.0))
+    step = site.log(
+        ZERO_BIAS if bias is None else BIAS_INT32,
+        before=[array_side(f"{stem}.bias", real)],
+        after=[array_side(f"{stem}.bias", codes, quant=type.quant, dtype="TENSOR_INT32")],
+        facts={"s_in": scale_in, "s_w": "per channel" if isinstance(quant, PerChannel) else quant.scale,
+               "largest rounding error": error},
+    )  # fmt: skip
+    name = site.builder.constant(f"{stem}.bias", codes, type, values=values, steps=[step])
+    site.note_operands(step, name)
+    return name
+
+
+def requantized(site: Site, scale_in: float, quant: Quant | PerChannel, out: Quant) -> Step:
+    """The log entry with the fixed-point multiplier."""
+    scale = max(quant.scales) if isinstance(quant, PerChannel) else quant.scale
+    real = float(np.float32(scale_in) * np.float32(scale)) / out.scale
+    fixed = quantize_multiplier(real)
+    return site.log(REQUANTIZED, facts={"M": real, "multiplier": str(fixed), "scale": out.scale,
+                                        "zero point": out.zero_point})  # fmt: skip
+
+
+# --- layers --------------------------------------------------------------------------------------------------
+
+
+def _convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str) -> None:
+    stem, values = _origin(site)
+    quant_in, quant_out = _input_quant(site, input), site.quant_of(site.out)
+    geometry = Geometry(pair(params.stride), pair(params.padding), pair(params.dilation), params.groups,
+                        params.transposed, pair(params.output_padding or (0, 0)))  # fmt: skip
+    channels = (input.type.shape or ())[1]
+    quant = weight_scales(site, params)
+    codes, quant, steps = fitted_scales(site, params.weight.array, quant, params.bias, quant_in.scale, 0)
+    kind, codes_stored, rule, before, after = kind_and_weight(site, codes, geometry, channels)
+    codes_stored = np.ascontiguousarray(codes_stored)
+    moved = site.log(rule, before=[array_side(f"{stem}.weight", codes, before)],
+                     after=[array_side(f"{stem}.weight", codes_stored, after)], facts={"weight": stem})  # fmt: skip
+    axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
+    weight = weight_operand(site, stem, values, codes_stored, quant, axis, [*steps, moved])
+    bias = bias_operand(site, stem, values, params.bias, codes_stored.shape[axis], quant_in.scale, quant)
+    logged = [requantized(site, quant_in.scale, quant, quant_out), *site.shift_step(site.out)]
+    name = site.add(
+        kind, input=site.nhwc(input), filter=weight, bias=bias, fuse=fuse, quant=quant_out, steps=logged,
+        facts={"layout": "NHWC"}, **geometry.arguments(), **extra_arguments(site, kind, codes_stored, geometry, channels),
+    )  # fmt: skip
+    check_shape(site, name, site.out)
+    site.place(name, Layout.nhwc(site.out_shape))
+
+
+def _linear(site: Site, input: TorchValue, params: PackedParams, fuse: str) -> None:
+    stem, values = _origin(site)
+    quant_in, quant_out = _input_quant(site, input), site.quant_of(site.out)
+    operand, codes, moved = flattened_input(site, input, params.weight.array, f"{stem}.weight")
+    quant = weight_scales(site, params)
+    codes, quant, steps = fitted_scales(site, codes, quant, params.bias, quant_in.scale, 0)
+    logged = [requantized(site, quant_in.scale, quant, quant_out), *site.shift_step(site.out), *moved]
+    bias = bias_operand(site, stem, values, params.bias, codes.shape[0], quant_in.scale, quant)
+    if isinstance(quant, PerChannel):
+        _linear_as_convolution(site, input, operand, codes, quant, bias, fuse, [*steps, *logged])
+        return
+    weight = weight_operand(site, stem, values, codes, quant, 0, [*moved, *steps])
+    finish_linear(site, input, operand, logged, quant=quant_out, weights=weight, bias=bias, fuse=fuse)
+
+
+def _linear_as_convolution(
+    site: Site, input: TorchValue, operand: str, codes: np.ndarray, quant: PerChannel, bias: str, fuse: str,
+    steps: list[Step],
+) -> None:  # fmt: skip
+    stem, values = _origin(site)
+    units, width = codes.shape
+    rows = int(np.prod(input.type.shape or ())) // width
+    filter = codes.reshape(units, 1, 1, width)
+    step = site.log(LINEAR_AS_CONV, before=[array_side(f"{stem}.weight", codes, ("out", "in"))],
+                    after=[array_side(f"{stem}.weight", filter, ("O", "H", "W", "I"))])  # fmt: skip
+    weight = weight_operand(site, stem, values, filter, quant, 0, [step])
+    image = site.reshape(operand, (rows, 1, 1, width), input)
+    pads = {f"pad_{side}": 0 for side in ("left", "right", "top", "bottom")}
+    name = site.add("CONV_2D", input=image, filter=weight, bias=bias, **pads, stride_w=1, stride_h=1, fuse=fuse,
+                    quant=site.quant_of(site.out), steps=steps, suffix="image")  # fmt: skip
+    site.note_operands(step, name)
+    site.place(site.reshape(name, site.out_shape, site.out, site.out.name), Layout.plain(site.out_shape))
+
+
+# --- arithmetic ----------------------------------------------------------------------------------------------
+
+
+def _binary(site: Site, kind: str, left: TorchValue, right: TorchValue, fuse: str) -> None:
+    layout = agreed_layout(site, [left, right], site.out_shape)
+    operands = [read_broadcast(site, value, layout) for value in (left, right)]
+    quant = site.quant_of(site.out)
+    step = site.log(REQUANTIZED, before=[torch_side(left), torch_side(right)], after=[torch_side(site.out)],
+                    facts={"operation": kind, "scale": quant})  # fmt: skip
+    site.place(site.add(kind, input0=operands[0], input1=operands[1], fuse=fuse, quant=quant,
+                        steps=[step, *site.shift_step(site.out)]), layout)  # fmt: skip
+
+
+@lowers("quantized::add", ignores=("scale", "zero_point"))
+def add(site: Site, qa: TorchValue, qb: TorchValue) -> None:
+    _binary(site, "ADD", qa, qb, "NONE")
+
+
+@lowers("quantized::add_relu", ignores=("scale", "zero_point"))
+def add_relu(site: Site, qa: TorchValue, qb: TorchValue) -> None:
+    _binary(site, "ADD", qa, qb, "RELU")
+
+
+@lowers("quantized::mul", ignores=("scale", "zero_point"))
+def mul(site: Site, qa: TorchValue, qb: TorchValue) -> None:
+    _binary(site, "MUL", qa, qb, "NONE")
+
+
+@lowers("quantized::cat", ignores=("scale", "zero_point"))
+def cat(site: Site, qx: Any, dim: int) -> None:
+    concatenate(site, qx, dim, site.quant_of(site.out))
+
+
+@lowers("quantized::hardswish", ignores=("output_scale", "output_zero_point"))
+def hardswish(site: Site, input: TorchValue) -> None:
+    held = site.held(input)
+    site.place(site.add("HARD_SWISH", input=held.operand, quant=site.quant_of(site.out)), held.layout)
+
+

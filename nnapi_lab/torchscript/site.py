@@ -1,0 +1,316 @@
+"""What a lowering rule sees and may do: read values in a layout, add operations, place results, refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+
+from nnapi_lab.build import Builder
+from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant
+from nnapi_lab.ir.torch_graph import TensorData, TorchGraph, TorchNode, TorchValue
+from nnapi_lab.rewrites.constants import PARAMETER_TENSOR, PLACED, SCALAR_TENSOR
+from nnapi_lab.rewrites.layout import CONSTANT_PERMUTED, TRANSPOSE_INSERTED
+from nnapi_lab.rewrites.operation import DIRECT
+from nnapi_lab.rewrites.placement import Layout, Placement
+from nnapi_lab.rewrites.quantization import ACTIVATION_QINT8_SHIFT
+from nnapi_lab.rewrites.rule import Rule, Side, Step
+from nnapi_lab.rewrites.shapes import RESHAPED
+from nnapi_lab.torchscript.refuse import Refused
+from nnapi_lab.torchscript.sides import array_side, operand_side, torch_side
+
+CODES = {
+    "float32": OperandCode.TENSOR_FLOAT32,
+    "float16": OperandCode.TENSOR_FLOAT16,
+    "int32": OperandCode.TENSOR_INT32,
+    "int64": OperandCode.TENSOR_INT32,
+    "bool": OperandCode.TENSOR_BOOL8,
+    "quint8": OperandCode.TENSOR_QUANT8_ASYMM,
+    "qint8": OperandCode.TENSOR_QUANT8_ASYMM,
+}
+QINT8_SHIFT = 128
+
+
+@dataclass
+class Lowering:
+    """The state of one lowering: the graph, the builder, and where every torch value lives so far."""
+
+    graph: TorchGraph
+    builder: Builder
+    placements: dict[str, Placement] = field(default_factory=dict)
+    absorbed: set[int] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
+    _relaid: dict[tuple[str, Layout], str] = field(default_factory=dict)
+
+    @property
+    def log(self) -> Any:
+        return self.builder.log
+
+
+@dataclass
+class Site:
+    """One node being lowered."""
+
+    lowering: Lowering
+    node: TorchNode
+
+    @property
+    def builder(self) -> Builder:
+        return self.lowering.builder
+
+    @property
+    def graph(self) -> TorchGraph:
+        return self.lowering.graph
+
+    @property
+    def out(self) -> TorchValue:
+        """The node's first result."""
+        return self.graph[self.node.outputs[0]]
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return self.out.type.shape or ()
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def held(self, value: TorchValue) -> Placement:
+        """Where a value lives; a constant is given a plain operand on first use."""
+        placement = self.lowering.placements.get(value.name)
+        if placement is None:
+            if not value.is_constant:
+                raise Refused("NOT_YET", "VALUE", f"{value.name} of type {value.type} has no operand")
+            shape = value.type.shape or ()
+            operand = self.read(value, Layout.plain(shape))
+            placement = Placement(value.name, operand, shape, Layout.plain(shape), self.quant_of(value),
+                                  self.code_shift(value))  # fmt: skip
+            self.lowering.placements[value.name] = placement
+        return placement
+
+    def layout_of(self, value: TorchValue) -> Layout | None:
+        """The layout a computed value is stored in; None for a constant, which can be stored in any."""
+        return None if value.is_constant else self.held(value).layout
+
+    def plain(self, value: TorchValue) -> str:
+        """The operand of `value` in logical row-major order, in its logical shape."""
+        return self.read(value, Layout.plain(value.type.shape or ()))
+
+    def nhwc(self, value: TorchValue) -> str:
+        """The operand of a rank-4 value, channels last."""
+        return self.read(value, Layout.nhwc(value.type.shape or ()))
+
+    def read(self, value: TorchValue, layout: Layout) -> str:
+        """The operand of `value` stored as `layout.stored_dims`; permutes constants, transposes values."""
+        if value.is_constant:
+            return self._constant(value, layout)
+        placement = self.held(value)
+        return self._relay(value, placement, layout)
+
+    def _constant(self, value: TorchValue, layout: Layout) -> str:
+        key = (value.name, layout)
+        known = self.lowering._relaid.get(key)
+        if known is not None:
+            return known
+        held = value.constant
+        if not isinstance(held, TensorData):
+            raise Refused("NOT_YET", "CONSTANT", f"{value.name} is a constant of type {value.type}")
+        codes = held.array if self.code_shift(value) == 0 else held.array.astype(np.int32) + QINT8_SHIFT
+        array = layout.store(codes)
+        type = OperandType(self.code_of(value), array.shape, self.quant_of(value))
+        array = self._narrowed(value, array).astype(type.code.numpy)
+        moved = not layout.is_plain
+        step = self.log(
+            CONSTANT_PERMUTED if moved else PLACED,
+            before=[torch_side(value)],
+            after=[array_side(value.origin or value.name, array, quant=type.quant)],
+            facts={"perm": layout.perm, "shape": array.shape} if moved else {},
+            values=[value.name],
+        )
+        name = self.builder.constant(value.origin or value.name, array, type, values=[value.name], steps=[step])
+        self.note_operands(step, name)
+        self.lowering._relaid[key] = name
+        return name
+
+    def _narrowed(self, value: TorchValue, array: np.ndarray) -> np.ndarray:
+        if array.dtype == np.int64 and array.size and (array.max() >= 2**31 or array.min() < -(2**31)):
+            self.forbid("int64", f"{value.name} holds integers beyond 32 bits", source="NNAPI has only TENSOR_INT32")
+        return array
+
+    def _relay(self, value: TorchValue, placement: Placement, layout: Layout) -> str:
+        shape = self.builder.type_of(placement.operand).shape
+        if placement.layout == layout and shape == layout.stored_dims:
+            return placement.operand
+        key = (value.name, layout)
+        known = self.lowering._relaid.get(key)
+        if known is None:
+            known = self._moved(value, placement, layout)
+            self.lowering._relaid[key] = known
+        return known
+
+    def _moved(self, value: TorchValue, placement: Placement, layout: Layout) -> str:
+        """RESHAPE and TRANSPOSE from one layout to another; a TRANSPOSE over sizes of 1 is a RESHAPE."""
+        operand, source = placement.operand, placement.layout
+        if source.is_plain and layout.is_plain:
+            return self.reshape(operand, layout.stored_dims, value)
+        if source.dims != layout.dims:
+            if not source.is_plain:
+                plain = Layout.plain(source.dims)
+                operand = self._transposed(self.reshape(operand, source.stored_dims, value), source, plain, value)
+            source = Layout.plain(layout.dims)
+        operand = self.reshape(operand, source.stored_dims, value)
+        return self._transposed(operand, source, layout, value)
+
+    def _transposed(self, operand: str, source: Layout, target: Layout, value: TorchValue) -> str:
+        order = tuple(source.perm.index(axis) for axis in target.perm)
+        moving = [axis for axis in order if source.stored_dims[axis] != 1]
+        if moving == sorted(moving):
+            return self.reshape(operand, target.stored_dims, value)
+        type = self.builder.type_of(operand)
+        step = self.log(
+            TRANSPOSE_INSERTED,
+            before=[operand_side(operand, type)],
+            after=[Side(f"{operand}.{target.name.lower()}", target.stored_dims, (), type.code.name)],
+            facts={"perm": order, "from": source.name, "to": target.name, "needed by": self.node.kind},
+            values=[value.name],
+        )
+        perm = self.int32(order, f"{operand}.perm", "perm")
+        name = self.builder.add("TRANSPOSE", input=operand, perm=perm, name=f"{operand}.{target.name.lower()}",
+                                step=step, values=[value.name])  # fmt: skip
+        self.note_operands(step, name)
+        return name
+
+    def reshape(self, operand: str, shape: tuple[int, ...], value: TorchValue, name: str = "") -> str:
+        """The operand under another shape; the same operand when the shape is already right."""
+        type = self.builder.type_of(operand)
+        if type.shape == tuple(shape):
+            return operand
+        wanted = name or f"{operand}.as_{'x'.join(map(str, shape))}"
+        step = self.log(RESHAPED, before=[operand_side(operand, type)],
+                        after=[operand_side(wanted, type.with_shape(shape))],
+                        facts={"shape": tuple(shape)}, values=[value.name])  # fmt: skip
+        target = self.int32(shape, f"{wanted}.shape", "shape")
+        result = self.builder.add("RESHAPE", input=operand, shape=target, name=wanted, step=step,
+                                  values=[value.name])  # fmt: skip
+        self.note_operands(step, result)
+        return result
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def log(self, rule: Rule, **entry: Any) -> Step:
+        """One entry of the rewrite log, on behalf of this node unless `values` says otherwise."""
+        entry.setdefault("values", list(self.node.outputs))
+        return self.lowering.log.add(rule, node=self.node.name, **entry)
+
+    def note_operands(self, step: Step, *operands: str) -> None:
+        """Tell the log which operands a step made (their names are only known once they exist)."""
+        self.lowering.log.attach(step, operands)
+
+    def add(self, kind: str, *, rule: Rule = DIRECT, facts: dict[str, Any] | None = None, suffix: str = "",
+            quant: Quant | PerChannel | None = None, steps: Sequence[Step] = (), **arguments: Any) -> str:  # fmt: skip
+        """Add one operation with its log entry; `suffix` names an intermediate of this node's result."""
+        return self.add_all(kind, rule=rule, facts=facts, suffixes=[suffix], quant=quant, steps=steps, **arguments)[0]
+
+    def add_all(self, kind: str, *, rule: Rule = DIRECT, facts: dict[str, Any] | None = None,
+                suffixes: Sequence[str] = ("",), names: Sequence[str] = (),
+                quant: Quant | PerChannel | None = None, steps: Sequence[Step] = (),
+                **arguments: Any) -> tuple[str, ...]:  # fmt: skip
+        """Like `add` for an operation with several results."""
+        step = self.log(rule, facts={"operation": kind, **(facts or {})})
+        wanted = list(names) or [f"{self.out.name}{suffix and '.' + suffix}" for suffix in suffixes]
+        results = self.builder.add_all(kind, names=wanted, quant=quant, step=step, **arguments)
+        self.note_operands(step, *results)
+        for result in results:
+            self.builder.also_made_by(result, steps)
+        for extra in steps:
+            self.note_operands(extra, *results)
+        return results
+
+    def place(self, operand: str, layout: Layout | None = None, value: TorchValue | None = None) -> None:
+        """Say that the node's result (or `value`) lives in `operand`, stored in `layout` (plain by default)."""
+        value = value or self.out
+        shape = value.type.shape or ()
+        type = self.builder.type_of(operand)
+        self.lowering.placements[value.name] = Placement(
+            value.name, operand, shape, layout or Layout.plain(shape), type.quant, self.code_shift(value)
+        )
+
+    def alias(self, value: TorchValue) -> None:
+        """The node's result is `value` itself: same operand, same layout."""
+        placement = self.held(value)
+        self.place(placement.operand, placement.layout)
+
+    def int32(self, numbers: Sequence[int], name: str, what: str) -> str:
+        """A constant TENSOR_INT32 for an argument PyTorch passes as a list."""
+        array = np.array(list(numbers), dtype=np.int32)
+        key = (f"int32:{array.tolist()}", Layout((), ()))
+        known = self.lowering._relaid.get(key)
+        if known is None:
+            step = self.log(PARAMETER_TENSOR, after=[array_side(name, array)], facts={"argument": what})
+            known = self.builder.constant(name, array, steps=[step])
+            self.note_operands(step, known)
+            self.lowering._relaid[key] = known
+        return known
+
+    def number(self, number: float, like: TorchValue, name: str = "other") -> str:
+        """A Python number as a constant of shape [1] and the element type of `like`."""
+        code = self.code_of(like)
+        array = np.array([number], dtype=code.numpy)
+        step = self.log(SCALAR_TENSOR, after=[array_side(name, array)], facts={name: number})
+        operand = self.builder.constant(f"{self.out.name}.{name}", array, OperandType(code, (1,)), steps=[step])
+        self.note_operands(step, operand)
+        return operand
+
+    # --- types -----------------------------------------------------------------------------------------------
+
+    def code_of(self, value: TorchValue) -> OperandCode:
+        dtype = value.type.dtype or ""
+        code = CODES.get(dtype)
+        if code is None:
+            self.forbid("DTYPE", f"{value.name} is {dtype}, which no NNAPI tensor holds",
+                        fix="convert the model or the input to float32, int32 or a quantized type",
+                        source="NNAPI OperandCode")  # fmt: skip
+        return code
+
+    def quant_of(self, value: TorchValue) -> Quant | PerChannel | None:
+        """The operand's quantization for a torch value: a qint8 one is shifted to unsigned."""
+        quant = value.type.quant
+        if isinstance(quant, Quant) and value.type.dtype == "qint8":
+            return Quant(quant.scale, quant.zero_point + QINT8_SHIFT)
+        return quant
+
+    @staticmethod
+    def code_shift(value: TorchValue) -> int:
+        """What to add to NNAPI's codes to get torch's."""
+        return -QINT8_SHIFT if value.type.dtype == "qint8" else 0
+
+    def shift_step(self, value: TorchValue) -> list[Step]:
+        """The log entry of a result that torch keeps in qint8, as a list to pass on."""
+        if self.code_shift(value) == 0:
+            return []
+        return [self.log(ACTIVATION_QINT8_SHIFT, before=[torch_side(value)], facts={"shift": QINT8_SHIFT})]
+
+    # --- looking around --------------------------------------------------------------------------------------
+
+    def sole_consumer(self, value: TorchValue) -> TorchNode | None:
+        """The one node that reads `value`, None if there are several or the graph returns it."""
+        users = self.graph.consumers(value.name)
+        return users[0] if len(users) == 1 and value.name not in self.graph.outputs else None
+
+    def absorb(self, node: TorchNode) -> None:
+        """This node's work is done here; the loop will pass it by."""
+        self.lowering.absorbed.add(node.id)
+
+    # --- refusing --------------------------------------------------------------------------------------------
+
+    def forbid(self, rule: str, message: str, fix: str = "", source: str = "") -> NoReturn:
+        """NNAPI cannot say this."""
+        raise Refused("FORBIDDEN", rule, message, fix, source)
+
+    def not_yet(self, rule: str, message: str, fix: str = "", source: str = "") -> NoReturn:
+        """NNAPI can say this; nnapi_lab does not write it yet."""
+        raise Refused("NOT_YET", rule, message, fix, source)
+
+    def lossy(self, rule: str, message: str, fix: str = "", source: str = "") -> NoReturn:
+        """Possible, but the numbers change."""
+        raise Refused("LOSSY", rule, message, fix, source)
