@@ -21,7 +21,6 @@ from nnapi_lab.numerics.rounding import (
     count_leading_zeros,
     rounding_divide_by_pot,
     rounding_half_sum,
-    saturate,
     saturating_rounding_doubling_high_mul,
     saturating_rounding_multiply_by_pot,
     storage,
@@ -63,7 +62,8 @@ def exp_on_quarter_interval(raw: npt.ArrayLike, bits: int = 32) -> IntArray:
     """exp(a) for a in [-1/4, 0): raw words without integer bits in and out.
 
     Taylor's series of degree 4 around -1/8: with x = a + 1/8,
-    e^(-1/8) (1 + x + (((x^4 / 4 + x^3) / 3) + x^2) / 2).
+    e^(-1/8) (1 + x + (((x^4 / 4 + x^3) / 3) + x^2) / 2). The original's 16-bit form saturates the last sum,
+    which no argument in the interval reaches.
     """
     mul = _product(bits)
     constant_term = _constant(_EXP_MINUS_EIGHTH, bits)
@@ -73,8 +73,7 @@ def exp_on_quarter_interval(raw: npt.ArrayLike, bits: int = 32) -> IntArray:
     cubic = wrap(_wide(rounding_divide_by_pot(x4, 2, bits)) + x3, bits)
     curved = wrap(_wide(mul(cubic, _constant(_ONE_THIRD, bits))) + x2, bits)
     series = wrap(_wide(x) + rounding_divide_by_pot(curved, 1, bits), bits)
-    total = _wide(mul(constant_term, series)) + constant_term
-    return saturate(total, bits) if bits == 16 else wrap(total, bits)
+    return wrap(_wide(mul(constant_term, series)) + constant_term, bits)
 
 
 def exp_on_negative_values(raw: npt.ArrayLike, integer_bits: int, bits: int = 32) -> IntArray:
@@ -139,9 +138,8 @@ def reciprocal(raw: npt.ArrayLike, integer_bits: int) -> tuple[npt.NDArray[np.in
     shift is the number of bits of x above its binary point, beyond the first; scale is a Q0.31 word.
     Source: AOSP 13 `Softmax.cpp`, TFLite `GetReciprocal`.
     """
-    unsigned = _wide(raw) & 0xFFFFFFFF
-    headroom_plus_one = count_leading_zeros(unsigned)
-    shifted_minus_one = wrap(((unsigned << headroom_plus_one) & 0xFFFFFFFF) - (1 << 31))
+    headroom_plus_one = count_leading_zeros(raw)
+    shifted_minus_one = wrap((_wide(raw) << headroom_plus_one) - (1 << 31))
     return one_over_one_plus_x(shifted_minus_one), integer_bits - headroom_plus_one
 
 

@@ -38,6 +38,7 @@ def test_float_ranges(fuse: int, expected: tuple[float, float]) -> None:
         "relu1_below_the_type": (RELU1, 0.01, 50, (0, 255), (0, 150)),
         "tie_goes_away_from_zero": (RELU6, 0.096, 0, (0, 255), (0, 63)),
         "tie_of_relu1_on_both_sides": (RELU1, 0.4, 100, (0, 255), (97, 103)),
+        "quotient_beyond_float32": (RELU6, 1e-39, 100, (0, 255), (100, 255)),
         "tiny_scale_saturates": (RELU1, 1e-30, 100, (0, 255), (0, 255)),
     }.values(),
 )

@@ -288,6 +288,15 @@ def test_mul_equals_its_twin(
     assert mul_codes(a, quant_a, b, quant_b, Affine(so, zo)) == expected
 
 
+def test_sub_negates_the_multiplier_not_the_term() -> None:
+    """b = -(1/2 + 2^-21) is half a unit off a 2^-20 step: H(2^20, m) ties upward, -H(-2^20, m) downward.
+
+    -1 + 1/2 + 2^-21 then rounds to 0 with the one and to -1 with the other.
+    """
+    a, b = np.uint8([9]), np.uint8([9])
+    assert sub_codes(a, Affine(1.0, 10), b, Affine(0.5 + 2.0**-21, 10), Affine(1.0, 10)) == 10
+
+
 def test_add_broadcasts_and_applies_the_fused_range() -> None:
     a = np.array([[10], [20]], np.uint8)
     b = np.array([1, 100, 200], np.uint8)

@@ -67,6 +67,11 @@ def test_vanishing_beta_is_refused() -> None:
         softmax_codes(np.zeros((1, 2), np.uint8), 2.0**-20, 2.0**-6)
 
 
+def test_the_largest_defined_shift() -> None:
+    """300 equal codes shift by 31 bits: 256/300 is 1, and 30 bits would make it 2."""
+    np.testing.assert_array_equal(softmax_codes(np.zeros((1, 300), np.uint8), 0.1), np.full((1, 300), 1))
+
+
 def test_a_sum_of_512_is_undefined_in_the_reference() -> None:
     just_below = np.zeros((1, 511), np.uint8)
     np.testing.assert_array_equal(softmax_codes(just_below, 0.1), np.full((1, 511), 1))  # 256/511 rounds up
