@@ -100,7 +100,7 @@ _RESHAPE = OpSpec(
 
 
 def squeezed_type(call: Call) -> Result:
-    """The input's shape without the listed axes (without every size 1 when `dims` is omitted); never rank 0."""
+    """The input's shape without the listed axes; without every size 1 when `dims` is omitted."""
     input = call["input"]
     axes = None if input.shape is None else _squeezed_axes(call, input.shape)
     if input.shape is None or axes is None or _squeezed_outside(call) or _not_squeezable(call):
@@ -370,8 +370,8 @@ def _pack_axis(call: Call) -> str | None:
 def _unlike_first(call: Call) -> str | None:
     first, *others = call["inputs"]
     for index, other in enumerate(others, 1):
-        if other.code != first.code or not same_dims(first.shape, other.shape):
-            return f"inputs[0] is {first.with_quant(None)}, inputs[{index}] is {other.with_quant(None)}"
+        if not same_dims(first.shape, other.shape):
+            return f"inputs[0] is {shape_text(first.shape)}, inputs[{index}] is {shape_text(other.shape)}"
     return None
 
 
@@ -395,7 +395,7 @@ _PACK = OpSpec(
     source="AOSP 13 Pack.cpp",
     constraints=(
         Constraint("C1", "axis lies in [0, rank of the inputs]; negative axes are refused", _pack_axis),
-        Constraint("C2", "all inputs have one type and one shape", _unlike_first),
+        Constraint("C2", "all inputs have one shape", _unlike_first),
         Constraint("C3", "all inputs and the result have one scale and one zero point", _unlike_quant),
     ),
     half="native",
@@ -442,8 +442,8 @@ _FILL = OpSpec(
 
 _RANKED = (
     F32, F16, I32, Q8, OperandCode.TENSOR_QUANT16_SYMM, OperandCode.TENSOR_BOOL8,
-    OperandCode.TENSOR_QUANT8_SYMM_PER_CHANNEL, OperandCode.TENSOR_QUANT16_ASYMM, OperandCode.TENSOR_QUANT8_SYMM,
-    Q8S,
+    OperandCode.TENSOR_QUANT8_SYMM_PER_CHANNEL, OperandCode.TENSOR_QUANT16_ASYMM,
+    OperandCode.TENSOR_QUANT8_SYMM, Q8S,
 )  # fmt: skip
 
 

@@ -91,11 +91,6 @@ def _unlike_shapes(call: Call) -> str | None:
     return None
 
 
-def _unlike_codes(call: Call) -> str | None:
-    codes = {held.code.name for held in call["inputs"]}
-    return None if len(codes) == 1 else f"inputs are {' and '.join(sorted(codes))}"
-
-
 def _scale_missing(call: Call) -> str | None:
     if not call.is_quantized or _joined_quant(call) is not None:
         return None
@@ -120,8 +115,7 @@ _CONCATENATION = OpSpec(
     constraints=(
         Constraint("C1", "axis lies in [0, rank); negative axes are refused", _joined_axis),
         Constraint("C2", "the inputs have one rank and agree in every size outside the axis", _unlike_shapes),
-        Constraint("C3", "the inputs have one type", _unlike_codes),
-        Constraint("C4", "inputs of unlike scales need the result's scale to be given", _scale_missing),
+        Constraint("C3", "inputs of unlike scales need the result's scale to be given", _scale_missing),
     ),
     levels=(
         LevelRule(3, "CONCATENATION of codes whose scale or zero point is not the result's", _scales_differ),
