@@ -77,6 +77,8 @@ class Executable:
     def run(self, inputs: Inputs, probe: Probe | None = None) -> tuple[np.ndarray, ...]:
         """Execute and return fresh output arrays; `probe(operation, name, array)` sees each result.
 
+        A probe that returns an array (same shape and type) has the run go on with that instead.
+
         Raises SimulationError for inputs that do not fit and for an operation that fails.
         """
         arrays = check_inputs(self.model, inputs)
@@ -95,8 +97,10 @@ class Executable:
             for place, result in zip(task.writes, results, strict=True):
                 values[place] = result
             if probe is not None:
-                for name, result in zip(task.operation.outputs, results, strict=True):
-                    probe(task.operation, name, result)
+                for name, place, result in zip(task.operation.outputs, task.writes, results, strict=True):
+                    instead = probe(task.operation, name, result)
+                    if instead is not None:
+                        values[place] = instead
             for place in task.releases:
                 values[place] = None
         # Copies: an output is no view of an input, a constant or another output.
