@@ -43,7 +43,7 @@ def _value_problem(expected: np.ndarray, actual: np.ndarray, atol: float, rtol: 
     seen = actual.reshape(-1).astype(np.float64)
     with np.errstate(invalid="ignore"):
         off = np.abs(seen - wanted)
-        good = (off <= atol + rtol * np.abs(wanted)) | ((seen == wanted) & np.isinf(wanted))
+        good = np.where(np.isfinite(wanted), off <= atol + rtol * np.abs(wanted), seen == wanted)
     if good.all():
         return None
     worst = int(np.argmax(np.where(good, -1.0, np.nan_to_num(off, nan=np.inf))))

@@ -43,7 +43,7 @@ class Case:
     """One model with its examples and what is expected of them.
 
     `tolerances`: (atol, rtol) per output, None where the output is ignored. `feature_level`: what the case
-    declares, None where it has none.
+    declares, None where it has none; the suite itself relies on it only where `hal_checked` is set.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Case:
     tolerances: tuple[tuple[float, float] | None, ...]
     examples: tuple[Example, ...]
     multinomial_tolerance: float | None = None
+    hal_checked: str | None = None
 
 
 def vector_files(place: Path | str) -> list[Path]:
@@ -173,6 +174,7 @@ def _case(file: _Place, index: int, record: Any) -> Case:
         name, file.file, _words(place, record, "ops"), model, expect,
         _get(place, record, "feature_level", (int, type(None)), None),
         _tolerances(place, record, len(model.outputs), expect), tuple(examples), limit,
+        _get(place, record, "hal_checked", (str, type(None)), None),
     )  # fmt: skip
 
 
