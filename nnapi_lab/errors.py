@@ -48,3 +48,7 @@ class SimulationError(NnapiLabError):
 
 class MissingDependency(NnapiLabError):
     """Something optional is not installed; the message names it and how to get it."""
+
+
+class NotThereYet(NnapiLabError):
+    """A promise of the interface that is not written yet; the message says what works instead."""

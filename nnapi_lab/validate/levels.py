@@ -38,6 +38,28 @@ def api_level_of(feature_level: int) -> int:
     return 1000000 + feature_level
 
 
+def feature_level_of(api_level: int | None = None, feature_level: int | None = None) -> int:
+    """The feature level a user means by an Android API level or a feature level; the newest by default.
+
+    API levels above 31 bring no newer NNAPI of their own: levels 6 to 8 are module updates, asked for by
+    `feature_level`. Raises ValueError for both at once and for a level there is not.
+    """
+    if api_level is not None and feature_level is not None:
+        raise ValueError("give api_level or feature_level, not both")
+    if feature_level is not None:
+        api_level_of(feature_level)
+        return feature_level
+    if api_level is None:
+        return NEWEST
+    by_api = {api: level for level, (api, _) in _ANDROID.items()} | {1000000 + n: n for n in range(6, NEWEST + 1)}
+    if api_level not in by_api:
+        raise ValueError(
+            f"there is no NNAPI of its own at API level {api_level}; API levels are 27 to 31, "
+            "newer features are asked for with feature_level=6 to 8"
+        )
+    return by_api[api_level]
+
+
 def level_text(feature_level: int) -> str:
     """`feature level 3 (API 29, Android 10)`, `feature level 7 (NNAPI module update, code 1000007)`."""
     code = api_level_of(feature_level)
