@@ -150,6 +150,7 @@ class Builder:
         *,
         name: str | Sequence[str] = "",
         quant: Quant | PerChannel | None = None,
+        code: OperandCode | None = None,
         step: Step | None = None,
         values: Sequence[str] = (),
         **arguments: Any,
@@ -157,11 +158,11 @@ class Builder:
         """Add an operation by named arguments and return the name of its (first) result.
 
         Tensor arguments are operand names (a list for a variadic slot, None for an omitted one), scalars are
-        Python numbers or words ("RELU6", "SAME"). `quant` is the result's quantization where the operation
-        leaves it free. Raises InvalidModel naming the rule that is broken.
+        Python numbers or words ("RELU6", "SAME"). `quant` is the result's quantization and `code` its type
+        where the operation leaves them free. Raises InvalidModel naming the rule that is broken.
         """
-        names = self.add_all(kind, names=[name] if isinstance(name, str) else name, quant=quant, step=step,
-                             values=values, **arguments)  # fmt: skip
+        names = self.add_all(kind, names=[name] if isinstance(name, str) else name, quant=quant, code=code,
+                             step=step, values=values, **arguments)  # fmt: skip
         return names[0]
 
     def add_all(
@@ -171,6 +172,7 @@ class Builder:
         *,
         names: Sequence[str] = (),
         quant: Quant | PerChannel | None = None,
+        code: OperandCode | None = None,
         step: Step | None = None,
         values: Sequence[str] = (),
         **arguments: Any,
@@ -179,7 +181,7 @@ class Builder:
         spec = OPS[kind]
         form = form_for_names(spec, arguments)
         args = positional(form, arguments)
-        call = self.call(kind, args, quant)
+        call = self.call(kind, args, quant, code)
         raise_if_broken(call, names[0] if names else kind)
         hint = [name for name in names if name] or [kind.lower()]
         results = []
@@ -189,12 +191,19 @@ class Builder:
         self._operations.append(Operation(kind, args, tuple(results), step.id if step else None))
         return tuple(results)
 
-    def call(self, kind: str, args: Sequence[Arg], quant: Quant | PerChannel | None = None) -> Call:
-        """Bind arguments of an operation to be, with the result's quantization as wanted."""
+    def call(
+        self,
+        kind: str,
+        args: Sequence[Arg],
+        quant: Quant | PerChannel | None = None,
+        code: OperandCode | None = None,
+    ) -> Call:
+        """Bind arguments of an operation to be, with the result's quantization and type as wanted."""
         types = [self._arg_type(arg) for arg in args]
         spec = OPS[kind]
-        # The code and shape of the declared result are placeholders; only its quantization is read.
-        declared = (OperandType(OperandCode.TENSOR_FLOAT32, None, quant),) if quant is not None else ()
+        # Only what an operation leaves free is read of a declared result; MODEL says nothing about its type.
+        said = quant is not None or code is not None
+        declared = (OperandType(code or OperandCode.MODEL, None, quant),) if said else ()
         return bind(spec, types, [self._arg_value(arg) for arg in args], declared)
 
     def also_made_by(self, name: str, steps: Sequence[Step]) -> None:

@@ -182,6 +182,14 @@ class Call:
         """The quantization declared for a result; the operation leaves the choice to the caller."""
         return self.declared[index].quant if index < len(self.declared) else None
 
+    def wanted_code(self, index: int = 0) -> OperandCode | None:
+        """The type declared for a result, where the operation leaves a choice; None when nothing is said.
+
+        MODEL says nothing: no operation results in one, so callers that only know a quantization write it.
+        """
+        code = self.declared[index].code if index < len(self.declared) else None
+        return None if code == OperandCode.MODEL else code
+
     def resolved(self) -> dict[str, Any]:
         """The scalars as the kernel takes them: implicit padding made explicit, omitted ones defaulted."""
         return dict(self.params) if self.form.resolve is None else dict(self.form.resolve(self))

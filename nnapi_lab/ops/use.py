@@ -39,13 +39,21 @@ _QUANTIZED = {
 }
 
 
-def use(kind: str, /, *, quant: AnyQuant | Sequence[AnyQuant] = None, **named: Any) -> Call:
+def use(
+    kind: str,
+    /,
+    *,
+    quant: AnyQuant | Sequence[AnyQuant] = None,
+    code: OperandCode | None = None,
+    **named: Any,
+) -> Call:
     """One use of operation `kind`, its arguments given by the names of the form's slots.
 
     A tensor is an OperandType (content unknown), an array (float32, float16, int32, bool), a pair
     (array, Quant) or (array, PerChannel), or a pair (OperandType, array); None omits it, a list fills a
     variadic slot. A scalar is a number, a word ("RELU6", "SAME"), or an OperandType (value unknown). `quant`
-    is the results' quantization where the operation leaves it free: one, or one per result.
+    is the results' quantization where the operation leaves it free: one, or one per result; `code` their type
+    where that is free (CAST).
     Raises InvalidModel when no form of the operation fits, KeyError for an unknown kind.
     """
     spec = OPS[kind]
@@ -62,20 +70,27 @@ def use(kind: str, /, *, quant: AnyQuant | Sequence[AnyQuant] = None, **named: A
             types.append(type_)
             values.append(value)
     quants = quant if isinstance(quant, Sequence) else [quant]
-    # Only the quantization of a declared result is read; its code and shape are inferred.
-    declared = [OperandType(OperandCode.TENSOR_FLOAT32, None, wanted) for wanted in quants]
+    # Only what an operation leaves free is read of a declared result; MODEL says nothing about its type.
+    declared = [OperandType(code or OperandCode.MODEL, None, wanted) for wanted in quants]
     return bind(spec, types, values, declared)
 
 
-def run(call: Call | str, /, *, quant: AnyQuant | Sequence[AnyQuant] = None, **named: Any) -> Any:
-    """Execute a Call whose tensors are all known, or make it first: `run("ADD", input1=…, input2=…, fuse=0)`.
+def run(
+    call: Call | str,
+    /,
+    *,
+    quant: AnyQuant | Sequence[AnyQuant] = None,
+    code: OperandCode | None = None,
+    **named: Any,
+) -> Any:
+    """Execute a Call whose tensors are all known, or make it first: `run("ADD", input0=…, input1=…, fuse=0)`.
 
     Returns the result array, or a tuple of them. Constraints are not checked here (see `build.broken_rules`).
     Raises SimulationError when a tensor's content is missing, or when the kernel's result has another shape
     or type than the operation's result rule says.
     """
     if isinstance(call, str):
-        call = use(call, quant=quant, **named)
+        call = use(call, quant=quant, code=code, **named)
     spec = call.spec
     scalars = call.resolved()
     if "call" in inspect.signature(spec.kernel).parameters:
