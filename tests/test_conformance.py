@@ -42,8 +42,8 @@ def document() -> dict[str, Any]:
     operands.append(
         operand("y", "TENSOR_QUANT8_ASYMM", [1, 1, 1, 1], "SUBGRAPH_OUTPUT", scale=0.5, zeroPoint=10)
     )
-    model = {"operands": operands, "inputs": [0], "outputs": [10],
-             "operations": [{"op": "MAX_POOL_2D", "code": 17, "inputs": [*range(10)], "outputs": [10]}]}  # fmt: skip
+    operation = {"op": "MAX_POOL_2D", "code": 17, "inputs": [*range(10)], "outputs": [10]}
+    model = {"operands": operands, "inputs": [0], "outputs": [10], "operations": [operation]}
     case = {"name": "pool", "ops": ["MAX_POOL_2D"], "variants": [], "hal": "V1_0", "hal_checked": "V1_0",
             "feature_level": 1, "api_level": 27, "relaxed": False, "expect": "values", "main": model,
             "refs": [],

@@ -55,13 +55,6 @@ def _signed_twin(case: Case) -> Case:
     """Every TENSOR_QUANT8_ASYMM operand as its SIGNED twin: codes and zero points 128 lower."""
     is_q8 = {name: operand.type.code == _Q8 for name, operand in case.model.operands.items()}
 
-    def signed(operand: Operand) -> Operand:
-        if not is_q8[operand.name]:
-            return operand
-        quant = Quant(operand.type.scale, operand.type.zero_point - 128)
-        value = None if operand.value is None else lowered(operand.value)
-        return Operand(operand.name, OperandType(_Q8S, operand.type.shape, quant), value)
-
     def moved(arrays: tuple[np.ndarray | None, ...], names: tuple[str, ...]) -> tuple[np.ndarray | None, ...]:
         return tuple(
             lowered(array) if array is not None and is_q8[name] else array
@@ -74,7 +67,17 @@ def _signed_twin(case: Case) -> Case:
         for example in case.examples
     )
     level = None if case.feature_level is None else max(case.feature_level, 4)
-    return replace(case, model=_with_operands(model, signed), examples=examples, feature_level=level)
+    return replace(case, model=_with_operands(model, _signed), examples=examples, feature_level=level)
+
+
+def _signed(operand: Operand) -> Operand:
+    if isinstance(operand.value, Model):
+        return Operand(operand.name, operand.type, _with_operands(operand.value, _signed))
+    if operand.type.code != _Q8:
+        return operand
+    quant = Quant(operand.type.scale, operand.type.zero_point - 128)
+    value = None if operand.value is None else lowered(operand.value)
+    return Operand(operand.name, OperandType(_Q8S, operand.type.shape, quant), value)
 
 
 def lowered(codes: np.ndarray) -> np.ndarray:

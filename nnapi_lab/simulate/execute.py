@@ -12,6 +12,7 @@ import numpy as np
 
 from nnapi_lab.errors import InvalidModel, NnapiLabError, SimulationError
 from nnapi_lab.ir.model import Model, Operation
+from nnapi_lab.ops.control import LOOP_SECONDS
 from nnapi_lab.simulate.inputs import Inputs, check_inputs
 from nnapi_lab.simulate.kernels import Prepare, Settings
 from nnapi_lab.simulate.plan import Plan, Task, concrete, draw
@@ -22,7 +23,6 @@ Engine = Literal["fast", "reference"]
 Relaxed = Literal["ignore", "float16"]
 
 ENGINES = ("fast", "reference")
-LOOP_SECONDS = 2.0  # NNAPI's own default limit for a WHILE loop
 _PLANS_KEPT = 8
 
 # What a kernel may run into on values the rules did not foresee; anything else is a defect of ours.
@@ -58,17 +58,26 @@ class Executable:
         engine: Engine = "fast",
         relaxed: Relaxed = "ignore",
         loop_seconds: float = LOOP_SECONDS,
+        parent: Executable | None = None,
     ) -> None:
-        """Raises InvalidModel when the model is not well formed, SimulationError for an unknown engine."""
+        """Bind a model; one that another refers to computes as its `parent` does.
+
+        Raises InvalidModel when the model breaks a rule, SimulationError for an unknown engine.
+        """
         require_structure(model)
         if relaxed not in ("ignore", "float16"):
             raise SimulationError(f'relaxed is "ignore" or "float16", not {relaxed!r}')
         self.model = model
         self.engine = engine
         self._plans: OrderedDict[tuple[Any, ...], Plan] = OrderedDict()
+        self._children: dict[int, Executable] = {} if parent is None else parent._children
+        # The main model decides for all: its relaxed flag overrides that of the models it refers to.
         as_half = relaxed == "float16" and model.relaxed
-        self._children: dict[int, Executable] = {}
-        self._settings = Settings(twins_of(engine), as_half, self._run_child, loop_seconds)
+        own = Settings(twins_of(engine), as_half, self._run_child, loop_seconds)
+        self._settings = own if parent is None else parent._settings
+        for operand in model.constants:
+            if isinstance(operand.value, Model):
+                self._child(operand.value)
         types = [model[name].type for name in model.inputs]
         plan = draw(model, types, self._settings)
         if all(type_.is_static for type_ in types):
@@ -78,7 +87,6 @@ class Executable:
         """Execute and return fresh output arrays; `probe(operation, name, array)` sees each result.
 
         A probe that returns an array (same shape and type) has the run go on with that instead.
-
         Raises SimulationError for inputs that do not fit and for an operation that fails.
         """
         arrays = check_inputs(self.model, inputs)
@@ -115,9 +123,7 @@ class Executable:
             try:
                 plan = self._remember(shapes, draw(self.model, types, self._settings))
             except InvalidModel as fault:
-                raise SimulationError(
-                    f"model {self.model.name} does not take these sizes: {fault}"
-                ) from fault
+                raise SimulationError(f"model {self.model.name} does not take these sizes: {fault}") from fault
         return plan
 
     def _remember(self, shapes: tuple[Any, ...], plan: Plan) -> Plan:
@@ -126,20 +132,24 @@ class Executable:
             self._plans.popitem(last=False)
         return plan
 
-    def _run_child(self, model: Model, arrays: Any) -> tuple[np.ndarray, ...]:
+    def _child(self, model: Model) -> Executable:
         child = self._children.get(id(model))
         if child is None:
-            child = Executable(model, self.engine, "ignore", self._settings.loop_seconds)
-            # The main model decides for all: its relaxed flag overrides that of the models it refers to.
-            child._settings = self._settings
+            child = Executable(model, self.engine, parent=self)
             self._children[id(model)] = child
-        return child._execute(list(arrays))
+        return child
+
+    def _run_child(self, model: Model, arrays: Any) -> tuple[np.ndarray, ...]:
+        return self._child(model)._execute(list(arrays))
 
 
 def _failure(model: Model, plan: Plan, values: list[Any], task: Task, fault: BaseException) -> str:
     """One sentence: which operation, on which operands, for which reason."""
     operation = task.operation
-    types = {name: concrete(model[name].type, values[plan.places[name]]) for name in operation.reads}
+    types = {
+        name: concrete(model[name].type, values[plan.places[name]] if name in plan.places else None)
+        for name in operation.reads
+    }
     seen = ", ".join(f"%{name} : {type_ or 'omitted'}" for name, type_ in types.items())
     reason = str(fault) or type(fault).__name__
     return f"{operation.kind} at %{operation.name} failed on {seen or 'no operands'}: {reason}"
@@ -199,7 +209,5 @@ def trace(model: Model, inputs: Inputs, engine: Engine = "fast", *, relaxed: Rel
     for name, array in zip(model.inputs, check_inputs(model, inputs), strict=True):
         if array is not None:
             values[name] = array
-    outputs = simulate(
-        model, inputs, engine, lambda _, name, array: values.update({name: array}), relaxed=relaxed
-    )
+    outputs = simulate(model, inputs, engine, lambda _, name, array: values.update({name: array}), relaxed=relaxed)
     return Trace(MappingProxyType(values), outputs)

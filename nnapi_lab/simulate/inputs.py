@@ -68,8 +68,7 @@ def _checked(operand: Operand, given: Any) -> np.ndarray:
         array = _converted(operand, given)
     if operand.type.shape is not None and not _fits(array.shape, operand.type.shape):
         raise SimulationError(
-            f"input %{operand.name} has shape {shape_text(array.shape)}, "
-            f"expected {shape_text(operand.type.shape)}"
+            f"input %{operand.name} has shape {shape_text(array.shape)}, expected {shape_text(operand.type.shape)}"
         )
     return array if array.flags.c_contiguous else array.copy(order="C")
 

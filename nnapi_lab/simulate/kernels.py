@@ -39,15 +39,15 @@ def kernel_tensors(spec: OpSpec) -> tuple[str, ...]:
 
 
 @cache
-def wants_call(kernel: Callable[..., Any]) -> bool:
-    """Whether a kernel asks for its Call."""
-    return "call" in inspect.signature(kernel).parameters
+def _keywords(kernel: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(kernel).parameters)
 
 
-def bound_scalars(call: Call, kernel: Callable[..., Any]) -> dict[str, Any]:
-    """The keyword arguments of a kernel for this call."""
-    scalars = call.resolved()
-    return {**scalars, "call": call} if wants_call(kernel) else scalars
+def keyword_arguments(call: Call, settings: Settings) -> dict[str, Any]:
+    """What the kernel takes by name: the scalars, and the call, the way to run a model, the time limit."""
+    offered = {"call": call, "execute": settings.run_model, "loop_seconds": settings.loop_seconds}
+    wanted = _keywords(call.spec.kernel)
+    return {**call.resolved(), **{name: value for name, value in offered.items() if name in wanted}}
 
 
 def compute_of(call: Call, groups: Groups, settings: Settings) -> Compute:
@@ -69,8 +69,7 @@ def _empty_results(types: Sequence[OperandType]) -> Compute:
 
 
 def _reference(call: Call, settings: Settings) -> Compute:
-    kernel = call.spec.kernel
-    run = partial(kernel, **bound_scalars(call, kernel))
+    run = partial(call.spec.kernel, **keyword_arguments(call, settings))
     codes = tuple(type_.code.numpy for type_ in call.results)
     if call.spec.half == "float32" and _holds_half(call):
         return _in_single(run, codes)
@@ -91,9 +90,7 @@ def _typed(run: Callable[..., Any], dtypes: Sequence[np.dtype]) -> Compute:
     """Results as arrays of the declared storage; a NumPy scalar (rank 0) becomes an array."""
 
     def typed(*tensors: Any) -> Arrays:
-        return tuple(
-            np.asarray(one, dtype) for one, dtype in zip(as_tuple(run(*tensors)), dtypes, strict=True)
-        )
+        return tuple(np.asarray(one, dtype) for one, dtype in zip(as_tuple(run(*tensors)), dtypes, strict=True))
 
     return typed
 

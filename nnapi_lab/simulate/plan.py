@@ -16,7 +16,6 @@ from nnapi_lab.errors import SimulationError
 from nnapi_lab.ir.model import Arg, Model, Operation
 from nnapi_lab.ir.operand_types import OperandCode, OperandType, Shape, same_dims, shape_text
 from nnapi_lab.ops.spec import Call
-from nnapi_lab.simulate.control import CONTROL
 from nnapi_lab.simulate.kernels import Compute, Groups, Settings, compute_of, kernel_tensors
 from nnapi_lab.validate.uses import combined_shape, require_valid_use
 
@@ -115,8 +114,6 @@ def _task(drawing: _Drawing, operation: Operation) -> Task:
     writes = tuple(drawing.place(name) for name in operation.outputs)
     for name, type_ in zip(operation.outputs, call.results, strict=True):
         drawing.types[name] = type_.with_shape(combined_shape(type_.shape, model[name].type.shape))
-    if operation.kind in CONTROL:
-        return _control_task(drawing, operation, writes)
     if not _is_fixed(drawing, operation, call):
         return _late_task(drawing, operation, writes)
     order, groups = arrangement(call, len(operation.inputs))
@@ -193,19 +190,3 @@ def check_size(name: str, declared: Shape | None, result: np.ndarray) -> None:
         raise SimulationError(
             f"%{name} came out as {shape_text(result.shape)}, but the model declares {shape_text(declared)}"
         )
-
-
-def _control_task(drawing: _Drawing, operation: Operation, writes: tuple[int, ...]) -> Task:
-    model, settings = drawing.model, drawing.settings
-    prepare = CONTROL[operation.kind]
-    models = [value for value in map(model.value_of, operation.inputs) if isinstance(value, Model)]
-    arguments = [arg for arg in operation.inputs if not isinstance(model.value_of(arg), Model)]
-    run = prepare(models, settings.run_model, settings.loop_seconds)
-
-    def compute(*values: Any) -> tuple[np.ndarray, ...]:
-        results = run(*values)
-        for name, result in zip(operation.outputs, results, strict=True):
-            check_size(name, model[name].type.shape, result)
-        return results
-
-    return Task(operation, tuple(drawing.place_of(arg) for arg in arguments), writes, compute)

@@ -8,7 +8,7 @@ from nnapi_lab.errors import InvalidModel
 from nnapi_lab.ir.findings import Finding
 from nnapi_lab.ir.model import Model
 from nnapi_lab.validate.levels import UseLevel, api_level_of, level_text, model_levels, use_level
-from nnapi_lab.validate.structure import inside, structure_findings
+from nnapi_lab.validate.structure import inside, is_structural, structure_findings
 from nnapi_lab.validate.uses import bind_use, use_findings
 
 
@@ -65,7 +65,7 @@ def check(model: Model) -> Report:
     for operand in model.constants:
         if isinstance(operand.value, Model):
             below = check(operand.value)
-            findings += inside(operand, (f for f in below.findings if not f.rule.startswith("MODEL.")))
+            findings += inside(operand, (f for f in below.findings if not is_structural(f)))
             if below.feature_level is not None:
                 reasons += [(below.feature_level, f"in %{operand.name}: {text}") for text in below.because]
     level = max(level for level, _ in reasons)

@@ -54,6 +54,11 @@ def structure_findings(model: Model, depth: int = 0) -> list[Finding]:
     return findings
 
 
+def is_structural(one: Finding) -> bool:
+    """Whether `structure_findings` is who finds such a thing (of M12 it does not know)."""
+    return one.rule.startswith("MODEL.") and one.rule != "MODEL.M12"
+
+
 def inside(operand: Operand, findings: Iterable[Finding]) -> list[Finding]:
     """Findings of a referenced model, told with the operand that refers to it."""
     return [
