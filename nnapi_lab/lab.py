@@ -34,11 +34,12 @@ from nnapi_lab.torchscript.lower import LayoutChoice, lower_graph
 from nnapi_lab.torchscript.tensors import quantized_tensor, stored_elements
 from nnapi_lab.validate import Report, check
 from nnapi_lab.validate.levels import UseLevel, feature_level_of, level_text
+from nnapi_lab.views.explain import explanation_text
 from nnapi_lab.views.facts import workbench_part
 from nnapi_lab.views.html import srcdoc_iframe, workbench_html
 from nnapi_lab.views.parts import WorkbenchPart
 from nnapi_lab.views.svg import workbench_svg
-from nnapi_lab.views.text import explanation_text, workbench_text
+from nnapi_lab.views.text import workbench_text
 
 Progress = Callable[[str, int, int], None]
 LAYOUTS = ("auto", "nhwc", "nchw")
