@@ -230,7 +230,7 @@ def test_plain_numbers_take_the_declared_type_when_nothing_is_lost(name: str) ->
     b = Builder("plain")
     x = b.input("x", OperandType(code, (2,), Quant(0.5, 3) if code == Q8 else None))
     if code == OperandCode.TENSOR_BOOL8:
-        b.output(b.add("LOGICAL_OR", name="y", input1=x, input2=x))
+        b.output(b.add("LOGICAL_OR", name="y", input0=x, input1=x))
     else:
         shape = b.constant("shape", np.array([2], np.int32))
         b.output(b.add("RESHAPE", name="y", input=x, shape=shape))
@@ -303,7 +303,7 @@ def endless() -> Model:
     def same(name: str) -> Model:
         b = Builder(name)
         x = b.input("x", flag)
-        b.output(b.add("LOGICAL_OR", name="y", input1=x, input2=x))
+        b.output(b.add("LOGICAL_OR", name="y", input0=x, input1=x))
         return b.build()
 
     model_type = OperandType(OperandCode.MODEL, ())
