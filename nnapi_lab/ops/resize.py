@@ -57,7 +57,7 @@ def resized(call: Call) -> tuple[Size, Size]:
     if "width_scale" in call.params:
         return scaled_size(height, call["height_scale"]), scaled_size(width, call["width_scale"])
     wanted = call["out_height"], call["out_width"]
-    out_h, out_w = (UNKNOWN if size is None else max(0, size) for size in wanted)
+    out_h, out_w = (UNKNOWN if size is None or size < 1 else size for size in wanted)
     return out_h, out_w
 
 
