@@ -105,7 +105,7 @@ def conv_2d(
     dilation_h: int = 1, call: Call | None = None,
 ) -> np.ndarray:  # fmt: skip
     """out[n,y,x,o] = b[o] + sum over i,j,c of in[n, y sh + i dh - top, x sw + j dw - left, c] w[o,i,j,c]."""
-    window = Window(*filter.shape[1:3], stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right,
+    window = Window(filter.shape[1], filter.shape[2], stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right,
                     dilation_h, dilation_w)  # fmt: skip
     x, w = _factors(input, filter, nchw, call)
     return from_nhwc(activated(correlate(x, w, window), bias, fuse, call), nchw)
@@ -117,7 +117,7 @@ def grouped_conv_2d(
     call: Call | None = None,
 ) -> np.ndarray:  # fmt: skip
     """CONV_2D of each group of input channels with its own group of filters; results stand side by side."""
-    window = Window(*filter.shape[1:3], stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right)
+    window = Window(filter.shape[1], filter.shape[2], stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right)
     x, w = _factors(input, filter, nchw, call)
     groups = zip(np.split(x, num_groups, axis=3), np.split(w, num_groups, axis=0), strict=True)
     acc = np.concatenate([correlate(channels, filters, window) for channels, filters in groups], axis=3)
@@ -130,7 +130,7 @@ def depthwise_conv_2d(
     dilation_w: int = 1, dilation_h: int = 1, call: Call | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Each channel by itself: output channel k m + q sees input channel k, for q < m = depth_multiplier."""
-    window = Window(*filter.shape[1:3], stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right,
+    window = Window(filter.shape[1], filter.shape[2], stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right,
                     dilation_h, dilation_w)  # fmt: skip
     x, w = _factors(input, filter, nchw, call)
     acc = np.zeros((x.shape[0], *window.out_sizes(*x.shape[1:3]), w.shape[3]), x.dtype)
@@ -148,9 +148,7 @@ def correlate(x: np.ndarray, w: np.ndarray, window: Window) -> np.ndarray:
     return acc.reshape(x.shape[0], rows, columns, w.shape[0])
 
 
-def _factors(
-    input: np.ndarray, filter: np.ndarray, nchw: bool, call: Call | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _factors(input: np.ndarray, filter: np.ndarray, nchw: bool, call: Call | None) -> tuple[np.ndarray, np.ndarray]:
     types = {} if call is None else call.types
     return to_nhwc(factors(input, types.get("input")), nchw), factors(filter, types.get("filter"))
 
@@ -204,9 +202,7 @@ def _depthwise_depth_seen(call: Call) -> str | None:
     if multiplier is None or isinstance(depth, Dim) or isinstance(shape[3], Dim):
         return None
     if shape[3] != depth * multiplier:
-        return (
-            f"filter {shape_text(shape)} does not have {depth} times depth_multiplier={multiplier} channels"
-        )
+        return f"filter {shape_text(shape)} does not have {depth} times depth_multiplier={multiplier} channels"
     return None
 
 

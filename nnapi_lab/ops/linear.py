@@ -42,7 +42,8 @@ def _rows(call: Call) -> Size:
     count, weights = call["input"].element_count, call["weights"].shape
     if count is None or weights is None or isinstance(weights[1], Dim) or weights[1] == 0:
         return UNKNOWN
-    return count // weights[1]
+    rows: int = count // weights[1]
+    return rows
 
 
 def fully_connected(
@@ -104,7 +105,8 @@ def batch_matmul(
     if input0.dtype == np.int32:
         return wrap(x.astype(np.int64) @ y.astype(np.int64))
     if call is None or input0.dtype == np.float32:
-        return x @ y
+        product: np.ndarray = x @ y
+        return product
     left, right, out = call["input0"], call["input1"], call.out
     acc = (factors(x, left) @ factors(y, right)).astype(np.int64)
     multiplier = quantize_multiplier(product_multiplier(left.scale, right.scale, out.scale))
@@ -129,10 +131,7 @@ def _product_seen(call: Call) -> str | None:
     inner = (_matrix(call, "input0", "adj_x")[1], _matrix(call, "input1", "adj_y")[0])
     if all(isinstance(size, int) for size in inner) and inner[0] != inner[1]:
         return f"inputs {texts} cannot be multiplied: {inner[0]} columns meet {inner[1]} rows"
-    if any(
-        isinstance(a, int) and isinstance(b, int) and a != b
-        for a, b in zip(left[:-2], right[:-2], strict=True)
-    ):
+    if any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(left[:-2], right[:-2], strict=True)):
         return f"inputs {texts} differ in their batch sizes"
     return None
 
@@ -153,9 +152,7 @@ def _product_quant_seen(call: Call) -> str | None:
         return f"the scale of the {call.key.name} result is not given; the operation leaves it to the caller"
     ratio = product_multiplier(call["input0"].scale, call["input1"].scale, wanted.scale)
     if not math.isfinite(ratio) or ratio >= 2**31:
-        return (
-            f"the product of the input scales / output scale is {ratio:.3g}, more than 31 bits can scale by"
-        )
+        return f"the product of the input scales / output scale is {ratio:.3g}, more than 31 bits can scale by"
     return None
 
 
@@ -183,9 +180,7 @@ SPECS = (
         kernel=fully_connected,
         source="AOSP 13 FullyConnected.cpp",
         constraints=(
-            Constraint(
-                "C1", "the input's elements fill rows of the weights' length, which is not 0", _rows_seen
-            ),
+            Constraint("C1", "the input's elements fill rows of the weights' length, which is not 0", _rows_seen),
             Constraint("C2", "fuse is a FuseCode", codes_seen),
             *weighted_constraints(3, channel_axis=0, per_channel=False),
         ),

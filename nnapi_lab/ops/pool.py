@@ -78,7 +78,7 @@ def max_pool_2d(
     """Largest real element of each window; NaN loses, and where nothing is larger the result is -FLT_MAX."""
     window = Window(filter_h, filter_w, stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right)
     x = to_nhwc(input, nchw)
-    lowest = np.finfo(np.float32).min if input.dtype == np.float32 else np.iinfo(input.dtype).min
+    lowest = float(np.finfo(np.float32).min) if input.dtype == np.float32 else np.iinfo(input.dtype).min
     out = np.full((x.shape[0], *window.out_sizes(*x.shape[1:3]), x.shape[3]), lowest, input.dtype)
     for _, _, seen in window.taps(x, fill=lowest):
         out = np.fmax(out, seen)
@@ -136,9 +136,7 @@ CONSTRAINTS = (
 _SOURCE = "AOSP 13 Pooling.cpp"
 
 
-def _pool_spec(
-    kind: str, code: int, summary: str, kernel: Callable[..., np.ndarray], quantized: bool
-) -> OpSpec:
+def _pool_spec(kind: str, code: int, summary: str, kernel: Callable[..., np.ndarray], quantized: bool) -> OpSpec:
     return OpSpec(
         kind=kind,
         code=code,
@@ -156,8 +154,6 @@ def _pool_spec(
 
 SPECS = (
     _pool_spec("AVERAGE_POOL_2D", 1, "Average each window; padding is not counted.", average_pool_2d, True),
-    _pool_spec(
-        "L2_POOL_2D", 12, "Root mean square of each window; padding is not counted.", l2_pool_2d, False
-    ),
+    _pool_spec("L2_POOL_2D", 12, "Root mean square of each window; padding is not counted.", l2_pool_2d, False),
     _pool_spec("MAX_POOL_2D", 17, "Maximum of each window; padding is ignored.", max_pool_2d, True),
 )

@@ -103,28 +103,32 @@ def resize_bilinear(
 ) -> np.ndarray:  # fmt: skip
     """Weighted mean of the four neighbours of each position; uint8 codes round half up, int8 half away."""
     x = to_nhwc(input, nchw)
-    if input.dtype == np.int8:
-        neighbours = integer_neighbours
-    else:
-        neighbours = float_neighbours
-    y0, y1, wy = neighbours(x.shape[1], out_height, align_corners, half_pixel_centers)
-    x0, x1, wx = neighbours(x.shape[2], out_width, align_corners, half_pixel_centers)
-    one = 1024 if input.dtype == np.int8 else np.float32(1)
-    wide = x.astype(np.int64 if input.dtype == np.int8 else np.float32)
+    neighbours = integer_neighbours if input.dtype == np.int8 else float_neighbours
+    rows = neighbours(x.shape[1], out_height, align_corners, half_pixel_centers)
+    columns = neighbours(x.shape[2], out_width, align_corners, half_pixel_centers)
+    return from_nhwc(_rounded(_blended(x, rows, columns), input.dtype), nchw)
+
+
+Neighbours = tuple[np.ndarray, np.ndarray, np.ndarray]  # lower index, upper index, weight of the upper
+
+
+def _blended(x: np.ndarray, rows: Neighbours, columns: Neighbours) -> np.ndarray:
+    """The four neighbours weighed, in float32, or in 2^-20 where the weights are integers of 2^-10."""
+    (y0, y1, wy), (x0, x1, wx) = rows, columns
+    one = wy.dtype.type(1024 if wy.dtype == np.int64 else 1)
+    wide = x.astype(wy.dtype)
     wy, wx = wy[:, None, None], wx[None, :, None]
     # In the reference's order: float sums depend on it.
-    total = (
+    total: np.ndarray = (
         wide[:, y0][:, :, x0] * (one - wy) * (one - wx)
         + wide[:, y1][:, :, x0] * wy * (one - wx)
         + wide[:, y0][:, :, x1] * (one - wy) * wx
         + wide[:, y1][:, :, x1] * wy * wx
     )
-    return from_nhwc(_rounded(total, input.dtype), nchw)
+    return total
 
 
-def float_neighbours(
-    size: int, out: int, align_corners: bool, half_pixel_centers: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def float_neighbours(size: int, out: int, align_corners: bool, half_pixel_centers: bool) -> Neighbours:
     """(lower index, upper index, float32 weight of the upper) for each output index."""
     step = sampling_step(size, out, align_corners)
     places = np.arange(out, dtype=np.float32)
@@ -137,9 +141,7 @@ def float_neighbours(
     return lower, upper, places - lower.astype(np.float32)
 
 
-def integer_neighbours(
-    size: int, out: int, align_corners: bool, half_pixel_centers: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def integer_neighbours(size: int, out: int, align_corners: bool, half_pixel_centers: bool) -> Neighbours:
     """The same on int8 codes, with positions and weights in 1/1024.
 
     The step is rounded to 1/1024 too, so far along a large map a position is off by as much as out / 2048

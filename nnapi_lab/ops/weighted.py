@@ -23,6 +23,8 @@ from nnapi_lab.ir.operand_types import (
 )
 from nnapi_lab.numerics.activation_range import clamp_float, quantized_range
 from nnapi_lab.numerics.requantize import (
+    ChannelMultipliers,
+    Multiplier,
     product_multiplier,
     product_multipliers,
     quantize_multiplier,
@@ -75,6 +77,7 @@ def activated(acc: np.ndarray, bias: np.ndarray, fuse: int, call: Call | None) -
         raise TypeError("codes cannot be summed without the call that tells their scales")
     out, scale_in, filter_quant = call.out, call["input"].scale, filter_type(call).quant
     total = wrap(acc.astype(np.int64) + bias)
+    multiplier: Multiplier | ChannelMultipliers
     if isinstance(filter_quant, PerChannel):
         multiplier = product_multipliers(scale_in, filter_quant.scales, out.scale)
     else:
@@ -88,7 +91,8 @@ def activated(acc: np.ndarray, bias: np.ndarray, fuse: int, call: Call | None) -
 
 def filter_type(call: Call) -> OperandType:
     """The type of the weights, whatever the operation calls them."""
-    return call["filter"] if "filter" in call.types else call["weights"]
+    held: OperandType = call["filter"] if "filter" in call.types else call["weights"]
+    return held
 
 
 def bias_scale_seen(call: Call) -> str | None:
@@ -123,9 +127,7 @@ def out_quant_seen(call: Call) -> str | None:
         return f"the scale of the {call.key.name} result is not given; the operation leaves it to the caller"
     weights = filter_type(call)
     scales = weights.quant.scales if isinstance(weights.quant, PerChannel) else (weights.scale,)
-    largest = max(
-        (product_multiplier(call["input"].scale, scale, wanted.scale) for scale in scales), default=0
-    )
+    largest = max((product_multiplier(call["input"].scale, scale, wanted.scale) for scale in scales), default=0)
     if largest >= 2**31:
         return f"input scale * filter scale / output scale is {largest:.3g}, more than 31 bits can scale by"
     return None
@@ -153,9 +155,7 @@ def bias_length_seen(call: Call, channel_axis: int) -> str | None:
         return None
     if isinstance(bias[0], Dim) or isinstance(weights[channel_axis], Dim) or bias[0] == weights[channel_axis]:
         return None
-    return (
-        f"bias {shape_text(bias)} does not match the {weights[channel_axis]} outputs of {shape_text(weights)}"
-    )
+    return f"bias {shape_text(bias)} does not match the {weights[channel_axis]} outputs of {shape_text(weights)}"
 
 
 def weighted_constraints(first: int, channel_axis: int, per_channel: bool = True) -> tuple[Constraint, ...]:
