@@ -17,6 +17,7 @@ from nnapi_lab.ops import (
     lookup,
     lstm,
     normalize,
+    order,
     padding,
     pool,
     quantize,
@@ -26,6 +27,7 @@ from nnapi_lab.ops import (
     rnn,
     shape,
     slicing,
+    softmax,
     space,
     transpose_conv,
 )
@@ -33,7 +35,8 @@ from nnapi_lab.ops.spec import OpSpec
 
 FAMILIES = (
     activation, compare, control, conv, densify, detection, elementwise, linear, lookup, lstm, normalize,
-    padding, pool, quantize, random, reduce, resize, rnn, shape, slicing, space, transpose_conv,
+    order, padding, pool, quantize, random, reduce, resize, rnn, shape, slicing, softmax, space,
+    transpose_conv,
 )  # fmt: skip
 
 
