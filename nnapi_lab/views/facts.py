@@ -86,7 +86,10 @@ def _diff_summary(diff: Diff) -> list[tuple[str, str]]:
     if summary["float"]["values"]:
         worst = summary["float"]
         rows.append(
-            ("float difference", f"{worst['worst_relative']:.2e} of the value's range at most, {worst['values']} values")
+            (
+                "float difference",
+                f"{worst['worst_relative']:.2e} of the value's range at most, {worst['values']} values",
+            )
         )
     if summary["quantized"]["values"]:
         steps = summary["quantized"]
