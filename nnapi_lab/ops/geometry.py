@@ -40,6 +40,16 @@ def sizes(call: Call, name: str = "input") -> tuple[Size, Size, Size, Size]:
     return batch, height, width, depth
 
 
+def spatial_axes(call: Call) -> tuple[int, int]:
+    """Positions of height and width in a feature map's shape."""
+    return (2, 3) if call.get("nchw") else (1, 2)
+
+
+def channel_axis(call: Call) -> int:
+    """Position of the channels in a feature map's shape."""
+    return 1 if call.get("nchw") else 3
+
+
 def feature_map_shape(call: Call, batch: Size, height: Size, width: Size, depth: Size) -> Shape:
     """A result shape in the layout the call asks for; all unknown while the layout is."""
     nchw = call.get("nchw", False)
