@@ -36,12 +36,8 @@ def document() -> dict[str, Any]:
     """A document with one case: 2x2 max pooling of a 2x2 image, on uint8 codes."""
     scalars = [0, 0, 0, 0, 1, 1, 2, 2, 0]
     operands = [operand("x", "TENSOR_QUANT8_ASYMM", [1, 2, 2, 1], "SUBGRAPH_INPUT", scale=0.5, zeroPoint=10)]
-    operands += [
-        operand(f"p{i}", "INT32", [], "CONSTANT_COPY", value=[value]) for i, value in enumerate(scalars)
-    ]
-    operands.append(
-        operand("y", "TENSOR_QUANT8_ASYMM", [1, 1, 1, 1], "SUBGRAPH_OUTPUT", scale=0.5, zeroPoint=10)
-    )
+    operands += [operand(f"p{i}", "INT32", [], "CONSTANT_COPY", value=[value]) for i, value in enumerate(scalars)]
+    operands.append(operand("y", "TENSOR_QUANT8_ASYMM", [1, 1, 1, 1], "SUBGRAPH_OUTPUT", scale=0.5, zeroPoint=10))
     operation = {"op": "MAX_POOL_2D", "code": 17, "inputs": [*range(10)], "outputs": [10]}
     model = {"operands": operands, "inputs": [0], "outputs": [10], "operations": [operation]}
     case = {"name": "pool", "ops": ["MAX_POOL_2D"], "variants": [], "hal": "V1_0", "hal_checked": "V1_0",
@@ -131,9 +127,7 @@ DAMAGED = {
     "another format": lambda: {**document(), "format": "nnapi-vectors-9"},
     "no cases": lambda: {k: v for k, v in document().items() if k != "cases"},
     "cases are no list": lambda: {**document(), "cases": {}},
-    "an operand index out of range": lambda: damage(
-        lambda case: case["main"]["operations"][0]["inputs"].append(99)
-    ),
+    "an operand index out of range": lambda: damage(lambda case: case["main"]["operations"][0]["inputs"].append(99)),
     "a negative operand index": lambda: damage(lambda case: case["main"].update(outputs=[-1])),
     "an output that is a scalar constant": lambda: damage(lambda case: case["main"].update(outputs=[3])),
     "an unknown operand type": lambda: first_operand(type="TENSOR_FLOAT8"),
@@ -229,9 +223,7 @@ def test_the_shape_counts_where_the_model_tells_it(tmp_path: Path) -> None:
 
 def float_case(tmp_path: Path, expected: list[float], actual: list[float]) -> str | None:
     content = document()
-    main_of(content)["operands"][10].update(
-        type="TENSOR_FLOAT32", dims=[len(expected)], scale=0.0, zeroPoint=0
-    )
+    main_of(content)["operands"][10].update(type="TENSOR_FLOAT32", dims=[len(expected)], scale=0.0, zeroPoint=0)
     content["cases"][0]["tolerance"] = [{"atol": 1e-5, "rtol": 0.01}]
     content["cases"][0]["examples"][0]["outputs"] = [expected]
     read = read_one(tmp_path, content)
@@ -294,7 +286,7 @@ def test_multinomial_frequencies_follow_softmax(tmp_path: Path) -> None:
 
 def test_the_example_runs_and_passes(tmp_path: Path) -> None:
     write(tmp_path, document())
-    report = run_conformance(tmp_path, engine="reference", jobs=1)
+    report = run_conformance(tmp_path, engine="reference")
     assert report.is_clean
     assert report.to_json() == {
         "total": 1, "passed": 1, "failed": 0, "skipped": 0, "failures": [],
@@ -309,7 +301,7 @@ def test_a_wrong_value_a_refused_model_and_an_unknown_operation_fail(tmp_path: P
     main_of(unknown)["operations"][0]["op"] = "FROBNICATE"
     for index, content in enumerate((wrong, refused, unknown)):
         write(tmp_path, content, f"{index}.json.gz")
-    reasons = [failure.reason for failure in run_conformance(tmp_path, engine="reference", jobs=1).failures]
+    reasons = [failure.reason for failure in run_conformance(tmp_path, engine="reference").failures]
     assert "250 instead of 200" in reasons[0]
     assert "the model was refused: MAX_POOL_2D" in reasons[1]
     assert reasons[2] == "FROBNICATE is not declared"
@@ -329,11 +321,11 @@ def test_progress_and_the_filter_by_operation(tmp_path: Path) -> None:
     for name in ("a.json.gz", "b.json.gz"):
         write(tmp_path, document(), name)
     seen: list[tuple[int, int]] = []
-    report = run_conformance(tmp_path, op="MAX_POOL_2D", jobs=1, progress=lambda *at: seen.append(at))
+    report = run_conformance(tmp_path, op="MAX_POOL_2D", progress=lambda *at: seen.append(at))
     assert seen == [(1, 2), (2, 2)]
     assert report.tally.total == 2
     with pytest.raises(FormatError, match="no case tests SOFTMAX"):
-        run_conformance(tmp_path, op="SOFTMAX", jobs=1)
+        run_conformance(tmp_path, op="SOFTMAX")
 
 
 def test_derived_cases_open_the_sizes_and_move_to_signed_codes(tmp_path: Path) -> None:
@@ -396,11 +388,7 @@ def test_required_levels_agree_with_the_golden_vectors(shared_dir: Path) -> None
             if case.feature_level is None or case.expect == "failure":
                 continue
             level = check(case.model).feature_level
-            if (
-                level is None
-                or level > case.feature_level
-                or (case.hal_checked and level != case.feature_level)
-            ):
+            if level is None or level > case.feature_level or (case.hal_checked and level != case.feature_level):
                 wrong.append((case.file, case.name, case.feature_level, level))
     assert wrong == []
 

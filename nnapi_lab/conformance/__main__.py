@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from nnapi_lab.conformance.suite import run_conformance
@@ -21,13 +22,11 @@ def main() -> int:
     parser.add_argument("--engine", choices=ENGINES, default="reference")
     parser.add_argument("--derived", action="store_true", help="also unknown output sizes and signed twins")
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document")
-    parser.add_argument("--jobs", type=int, help="processes (default: one per processor)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one each CPU)")
     parser.add_argument("--all", action="store_true", help="print every failure, not only the first ones")
     args = parser.parse_args()
     try:
-        report = run_conformance(
-            args.dir, op=args.op, engine=args.engine, derived=args.derived, jobs=args.jobs
-        )
+        report = run_conformance(args.dir, op=args.op, engine=args.engine, derived=args.derived, jobs=args.jobs)
     except FormatError as error:
         print(error, file=sys.stderr)
         return 2

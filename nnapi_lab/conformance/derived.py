@@ -29,9 +29,7 @@ def derived_cases(case: Case) -> Iterator[Case]:
 
 
 def _renamed(case: Case, family: str) -> Case:
-    examples = tuple(
-        Example(f"{example.name}@{family}", example.inputs, example.outputs) for example in case.examples
-    )
+    examples = tuple(Example(f"{example.name}@{family}", example.inputs, example.outputs) for example in case.examples)
     return replace(case, name=f"{case.name}@{family}", examples=examples)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -30,14 +29,15 @@ def run_conformance(
     op: str | None = None,
     engine: Engine = "fast",
     derived: bool = False,
-    jobs: int | None = None,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> Report:
     """Run the vectors of a folder (or one file) and report.
 
     `op` keeps only cases that test this operation. `derived` adds what the conformance suite derives from the
-    same data: outputs of unknown size, and signed twins of 8-bit cases. `jobs` processes share the files
-    (default: one per processor). `progress(done, total)` is called after each file.
+    same data: outputs of unknown size, and signed twins of 8-bit cases. `jobs` processes share the files:
+    more than one only from a program whose main module may be imported anew (`if __name__ == "__main__"`).
+    `progress(done, total)` is called after each file.
     Raises FormatError for a damaged file or when nothing tests `op`.
     """
     if engine not in ENGINES:
@@ -54,10 +54,8 @@ def run_conformance(
     return report_of(engine, outcomes)
 
 
-def _each(
-    work: Callable[[Path], list[Outcome]], files: Sequence[Path], jobs: int | None
-) -> Iterator[list[Outcome]]:
-    count = min(jobs or os.cpu_count() or 1, len(files))
+def _each(work: Callable[[Path], list[Outcome]], files: Sequence[Path], jobs: int) -> Iterator[list[Outcome]]:
+    count = min(jobs, len(files))
     if count <= 1:
         yield from map(work, files)
         return

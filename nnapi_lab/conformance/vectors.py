@@ -185,9 +185,7 @@ def _words(place: _Place, record: Any, key: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _tolerances(
-    place: _Place, record: Any, count: int, expect: str
-) -> tuple[tuple[float, float] | None, ...]:
+def _tolerances(place: _Place, record: Any, count: int, expect: str) -> tuple[tuple[float, float] | None, ...]:
     rows = _get(place, record, "tolerance", (list, type(None)), None)
     if expect != "values":
         return (None,) * count
@@ -287,9 +285,7 @@ class _Reader:
         place = self.place.at(label)
         records = _get(place, record, "operands", list)
         names = _unique_names(place, records)
-        entries = [
-            self._entry(place.at(f"operands[{i}]"), item, names[i], above) for i, item in enumerate(records)
-        ]
+        entries = [self._entry(place.at(f"operands[{i}]"), item, names[i], above) for i, item in enumerate(records)]
         operations = [
             self._operation(place.at(f"operations[{i}]"), item, entries, names)
             for i, item in enumerate(_get(place, record, "operations", list))
@@ -300,13 +296,9 @@ class _Reader:
         for listed in (*inputs, *outputs):
             if listed not in operands:
                 raise place.error(f"{listed} is an input or output, but a scalar constant or omitted")
-        return Model(
-            clean_name(name), operands, tuple(operations), tuple(inputs), tuple(outputs), self.relaxed
-        )
+        return Model(clean_name(name), operands, tuple(operations), tuple(inputs), tuple(outputs), self.relaxed)
 
-    def _entry(
-        self, place: _Place, record: Any, name: str, above: tuple[int, ...]
-    ) -> Operand | Scalar | None:
+    def _entry(self, place: _Place, record: Any, name: str, above: tuple[int, ...]) -> Operand | Scalar | None:
         """What an operand index stands for: a named operand, a scalar in place, or None (omitted)."""
         lifetime = _get(place, record, "lifetime", str)
         if lifetime not in _LIFETIMES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nnapi_lab.simulate.execute import (
     ENGINES,
+    Engine,
     Executable,
     Probe,
     Trace,
@@ -12,4 +13,4 @@ from nnapi_lab.simulate.execute import (
     trace,
 )
 
-__all__ = ["ENGINES", "Executable", "Probe", "Trace", "compile_model", "simulate", "trace"]
+__all__ = ["ENGINES", "Engine", "Executable", "Probe", "Trace", "compile_model", "simulate", "trace"]

@@ -235,7 +235,7 @@ def test_plain_numbers_take_the_declared_type_when_nothing_is_lost(name: str) ->
         shape = b.constant("shape", np.array([2], np.int32))
         b.output(b.add("RESHAPE", name="y", input=x, shape=shape))
     if fits:
-        assert simulate(b.build(), [given], "reference")[0].tolist() == [given]
+        assert simulate(b.build(), [given], "reference")[0].tolist() == given
     else:
         with pytest.raises(SimulationError):
             simulate(b.build(), [given], "reference")
