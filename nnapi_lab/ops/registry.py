@@ -7,12 +7,14 @@ from types import MappingProxyType
 
 from nnapi_lab.ops import (
     activation,
+    boxes,
     compare,
     control,
     conv,
     densify,
     detection,
     elementwise,
+    keypoints,
     linear,
     lookup,
     lstm,
@@ -25,6 +27,7 @@ from nnapi_lab.ops import (
     reduce,
     resize,
     rnn,
+    roi,
     shape,
     slicing,
     softmax,
@@ -34,8 +37,8 @@ from nnapi_lab.ops import (
 from nnapi_lab.ops.spec import OpSpec
 
 FAMILIES = (
-    activation, compare, control, conv, densify, detection, elementwise, linear, lookup, lstm, normalize,
-    order, padding, pool, quantize, random, reduce, resize, rnn, shape, slicing, softmax, space,
+    activation, boxes, compare, control, conv, densify, detection, elementwise, keypoints, linear, lookup, lstm,
+    normalize, order, padding, pool, quantize, random, reduce, resize, rnn, roi, shape, slicing, softmax, space,
     transpose_conv,
 )  # fmt: skip
 
