@@ -199,8 +199,23 @@ def _settled(architecture: type[MobileNetV2]) -> MobileNetV2:
     with seeded(SEED):
         model = architecture()
         draw(model, linear_gain=3.0)
+        _calm(model)
     settle_batch_norm(model, crops(8, SIZE))
     return model
+
+
+def _calm(model: MobileNetV2) -> None:
+    """Give the random network what training gives a real one: it dampens small errors instead of growing them.
+
+    Residual branches add a quarter of their strength, and activations lie mostly above zero. Without this a
+    rounding step in the first layer grows to 217 of 255 steps at the fiftieth, which no trained network does.
+    """
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.bias.data += 0.5
+    for block in model.modules():
+        if isinstance(block, InvertedResidual) and block.use_res_connect:
+            block.conv[-1].weight.data *= 0.25
 
 
 def _quantized(engine_name: str) -> nn.Module:
