@@ -42,6 +42,10 @@ class FormatError(NnapiLabError):
     """A file is not what its name promises: truncated, damaged, of another version, or not ours to read."""
 
 
+class OutputError(NnapiLabError):
+    """A file cannot be written where it was asked for: no such folder, read-only, full. Nothing was changed there."""
+
+
 class SimulationError(NnapiLabError):
     """A valid model could not be executed on the given inputs."""
 
