@@ -214,7 +214,11 @@ def _extremum(kind: str, code: int, summary: str, kernel: Callable[..., np.ndarr
         kernel=kernel,
         source="AOSP 13 MaximumMinimum.cpp",
         constraints=(broadcast_constraint("C1"), scale_given("C2")),
-        notes=("Beside a NaN the result is the first operand: (1, NaN) gives 1, (NaN, 1) gives NaN.",),
+        notes=(
+            "Beside a NaN the result is the first operand: (1, NaN) gives 1, (NaN, 1) gives NaN.",
+            "Codes are rounded with the zero point already added, ties away from zero: signed and unsigned "
+            "twins differ there.",
+        ),
     )
 
 
