@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nnapi_lab.views.cards import Card, card
-from nnapi_lab.views.layout.align import Pair, align
-from nnapi_lab.views.layout.engine import Engine, lay_out
+from nnapi_lab.views.layout.align import Pair
+from nnapi_lab.views.layout.engine import Engine, lay_out_level
 from nnapi_lab.views.layout.plane import Plane, Sketch
 from nnapi_lab.views.parts import GraphPart, NodePart, WorkbenchPart
 
-# A pair of operations standing level matters most; a value level with its operation is better than nothing.
-OPERATION_WEIGHT, VALUE_WEIGHT = 10.0, 1.0
+# An operation standing level with the node it is first linked to matters most, then with any other (what was fused
+# into it); a value level with anything is better than nothing.
+FIRST_WEIGHT, OPERATION_WEIGHT, VALUE_WEIGHT = 12.0, 8.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,7 @@ def arrange(part: WorkbenchPart, engine: Engine = "auto") -> tuple[Drawing, Draw
     """Both graphs laid out, linked nodes at the same height as far as both orders allow."""
     left_cards, left_sketch = _sketch(part.left)
     right_cards, right_sketch = _sketch(part.right)
-    planes = align(
-        lay_out(left_sketch, engine),
-        lay_out(right_sketch, engine),
-        _pairs(part),
-        left_sketch.edges,
-        right_sketch.edges,
-    )
+    planes = lay_out_level(left_sketch, right_sketch, _pairs(part), engine)
     return Drawing(part.left, left_cards, planes[0]), Drawing(part.right, right_cards, planes[1])
 
 
@@ -49,10 +44,15 @@ def _pairs(part: WorkbenchPart) -> list[Pair]:
     left = {node.id: (index, node) for index, node in enumerate(part.left.nodes)}
     right = {node.id: (index, node) for index, node in enumerate(part.right.nodes)}
     pairs: list[Pair] = []
+    met: set[str] = set()
     for link in part.links:
         (a, one), (b, two) = left[link.left], right[link.right]
-        if not one.is_constant and not two.is_constant:
-            pairs.append((a, b, OPERATION_WEIGHT if _computes(one) and _computes(two) else VALUE_WEIGHT))
+        if one.is_constant or two.is_constant:
+            continue
+        first = link.right not in met
+        met.add(link.right)
+        weight = FIRST_WEIGHT if first else OPERATION_WEIGHT
+        pairs.append((a, b, weight if _computes(one) and _computes(two) else VALUE_WEIGHT))
     return pairs
 
 

@@ -19,7 +19,7 @@ def workbench_text(part: WorkbenchPart, *, width: int = 100, worst: int = 5) -> 
         _pairs([*part.summary, *(_count(graph) for graph in (part.left, part.right))], width),
         _rewrites(part, width),
         _differences(part, width, worst),
-        _problems(part, width),
+        _problems(part),
     ]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block) + "\n"
 
@@ -102,7 +102,7 @@ def _padded(text: str, wide: int) -> str:
     return text + " " * (wide - cells(text))
 
 
-def _problems(part: WorkbenchPart, width: int) -> list[str]:
+def _problems(part: WorkbenchPart) -> list[str]:
     if not part.problems:
         return []
     lines = [f"Problems: {len(part.problems)}"]

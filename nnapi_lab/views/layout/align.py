@@ -10,16 +10,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
-from nnapi_lab.views.layout.engine import MARGIN, ended
-from nnapi_lab.views.layout.plane import Box, Plane
+from nnapi_lab.views.layout.plane import MARGIN, Box, Plane, Sketch, ended
 
 Pair = tuple[int, int, float]  # left node, right node, how much it matters that they stand level
 
 
-def align(left: Plane, right: Plane, pairs: Sequence[Pair], edges: tuple, other: tuple) -> tuple[Plane, Plane]:
+def align(left: Plane, right: Plane, pairs: Sequence[Pair], sketch: Sketch, other: Sketch) -> tuple[Plane, Plane]:
     """Both planes, equally high, with the heaviest consistent set of `pairs` level.
 
-    `edges` and `other` are the edges of the left and of the right sketch, in the order of the routes.
+    `sketch` and `other` are what the left and the right plane were laid out from.
     """
     anchors = _chain([(left.boxes[a].cy, right.boxes[b].cy, weight) for a, b, weight in pairs])
     targets: list[float] = []
@@ -30,7 +29,7 @@ def align(left: Plane, right: Plane, pairs: Sequence[Pair], edges: tuple, other:
             before = anchors[index - 1]
             targets.append(targets[-1] + max(a - before[0], b - before[1]))
     planes = (
-        _stretch(left, [a for a, _ in anchors], targets, edges),
+        _stretch(left, [a for a, _ in anchors], targets, sketch),
         _stretch(right, [b for _, b in anchors], targets, other),
     )
     height = max(plane.height for plane in planes)
@@ -65,7 +64,7 @@ def _chain(pairs: list[tuple[float, float, float]]) -> list[tuple[float, float]]
     return chain[::-1]
 
 
-def _stretch(plane: Plane, knots: list[float], targets: list[float], edges: tuple) -> Plane:
+def _stretch(plane: Plane, knots: list[float], targets: list[float], sketch: Sketch) -> Plane:
     """Move each knot to its target, everything between in proportion, everything outside along with the nearest."""
     if not knots:
         return plane
@@ -84,10 +83,10 @@ def _stretch(plane: Plane, knots: list[float], targets: list[float], edges: tupl
     routes = tuple(
         ended(
             tuple((x, moved(y)) for x, y in route),
-            (boxes[src].cx, boxes[src].bottom),
-            (boxes[dst].cx, boxes[dst].y),
+            (route[0][0], boxes[src].bottom),
+            (route[-1][0], boxes[dst].y),
         )
-        for route, (src, dst) in zip(plane.routes, edges, strict=True)
+        for route, (src, dst) in zip(plane.routes, sketch.edges, strict=True)
     )
     height = max((box.bottom for box in boxes), default=0.0) + MARGIN
     return Plane(boxes, routes, plane.width, height, plane.engine)

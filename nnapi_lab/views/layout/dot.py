@@ -58,22 +58,45 @@ def _strip_source(sketch: Sketch, strip: Strip) -> str:
     lines = [
         "digraph {",
         f"nodesep={NODE_GAP / PIXELS:.3f}; ranksep={RANK_GAP / PIXELS:.3f};",
-        'node [shape=box fixedsize=true label=""]; edge [dir=none headport=n tailport=s];',
+        'node [shape=box fixedsize=true label=""]; edge [dir=none];',
     ]
     for node in strip.nodes:
         width, height = sketch.sizes[node]
-        lines.append(f"n{node} [width={width / PIXELS:.4f} height={height / PIXELS:.4f}];")
+        size = f"width={width / PIXELS:.4f} height={height / PIXELS:.4f}"
+        lines.append(f"n{node} [{size}{_port(sketch, node)}];")
     for index in strip.edges:
         src, dst = sketch.edges[index]
         # Heavy edges are kept straight: data runs down the middle, constants stand aside.
         weight = 1 if src in sketch.constants else 8
-        lines.append(f"n{src} -> n{dst} [weight={weight}];")
+        ends = f"tailport={_end(sketch, src, 's')} headport={_end(sketch, dst, 'n')}"
+        lines.append(f"n{src} -> n{dst} [weight={weight} {ends}];")
     for index in strip.leaving:
         lines.append(f"x{index} [width={EXIT / PIXELS:.4f} height={EXIT / PIXELS:.4f}];")
-        lines.append(f"n{sketch.edges[index][0]} -> x{index} [weight=8];")
+        src = sketch.edges[index][0]
+        lines.append(f"n{src} -> x{index} [weight=8 tailport={_end(sketch, src, 's')} headport=n];")
     if strip.leaving:
         lines.append("{rank=sink; " + " ".join(f"x{index};" for index in strip.leaving) + "}")
     return "\n".join(lines) + "\n}\n"
+
+
+def _off_centre(sketch: Sketch, node: int) -> bool:
+    return abs(sketch.anchor(node) - sketch.sizes[node][0] / 2) > 0.5
+
+
+def _end(sketch: Sketch, node: int, side: str) -> str:
+    """Where an edge meets a node: below (s) or above (n), at the anchor."""
+    return f'"a:{side}"' if _off_centre(sketch, node) else side
+
+
+def _port(sketch: Sketch, node: int) -> str:
+    """A cell around an anchor that is not in the middle; dot knows no other way to place a port."""
+    if not _off_centre(sketch, node):
+        return ""
+    (width, height), anchor = sketch.sizes[node], sketch.anchor(node)
+    cell = '<td fixedsize="true" width="{:.0f}" height="{:.0f}"{}></td>'
+    cells = cell.format(2 * anchor, height, ' port="a"') + cell.format(width - 2 * anchor, height, "")
+    table = 'border="0" cellborder="0" cellspacing="0" cellpadding="0"'
+    return f" label=<<table {table}><tr>{cells}</tr></table>>"
 
 
 def _read(sketch: Sketch, strips: Sequence[Strip], text: str) -> Iterator[Placed]:

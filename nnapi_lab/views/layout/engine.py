@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from nnapi_lab.views.layout import dot, layers
+from nnapi_lab.views.layout.align import Pair, align
+from nnapi_lab.views.layout.bundles import bundle, bundled_pairs, unbundle
 from nnapi_lab.views.layout.dot import RANK_GAP, Placed
-from nnapi_lab.views.layout.plane import Box, Plane, Route, Sketch, joined, straight, swung
+from nnapi_lab.views.layout.plane import MARGIN, Box, Plane, Route, Sketch, ended, joined, straight, swung
 from nnapi_lab.views.layout.strips import STRIP_NODES, Strip, cut
 
 Engine = Literal["auto", "dot", "builtin"]
-MARGIN = 24.0
 
 
 def lay_out(
@@ -20,8 +21,27 @@ def lay_out(
     """Boxes and routes of a graph, the same on every call.
 
     "auto" takes `dot` where there is one and it answers within `timeout` seconds, else the built-in layout;
-    "dot" insists and raises DotFailed. Nodes never overlap; an edge to a later node runs downwards.
+    "dot" insists and raises DotFailed. Nodes never overlap; an edge to a later node runs downwards, except that
+    of a constant that stands beside its reader.
     """
+    bundles = bundle(sketch)
+    return unbundle(bundles, _lay_out(bundles.inner, engine, limit, timeout))
+
+
+def lay_out_level(left: Sketch, right: Sketch, pairs: Sequence[Pair], engine: Engine = "auto") -> tuple[Plane, Plane]:
+    """Two graphs, equally high, the nodes of `pairs` at the same height as far as both orders allow."""
+    both = (bundle(left), bundle(right))
+    planes = align(
+        _lay_out(both[0].inner, engine, STRIP_NODES, dot.TIMEOUT),
+        _lay_out(both[1].inner, engine, STRIP_NODES, dot.TIMEOUT),
+        bundled_pairs(both, pairs),
+        both[0].inner,
+        both[1].inner,
+    )
+    return unbundle(both[0], planes[0]), unbundle(both[1], planes[1])
+
+
+def _lay_out(sketch: Sketch, engine: Engine, limit: int, timeout: float) -> Plane:
     if not sketch.sizes:
         return Plane((), (), 0.0, 0.0, "builtin")
     strips = cut(sketch, limit)
@@ -39,10 +59,10 @@ def _stack(sketch: Sketch, strips: Sequence[Strip], placed: Sequence[Placed], en
     boxes: dict[int, Box] = {}
     routes: dict[int, Route] = {}
     top, expected = 0.0, None
-    for strip, part, before in zip(strips, placed, [None, *strips[:-1]], strict=True):
+    for part, before in zip(placed, [None, *strips[:-1]], strict=True):
         dx = 0.0
         if before is not None and before.head in part.boxes and expected is not None:
-            dx = expected - part.boxes[before.head].cx
+            dx = expected - part.boxes[before.head].x - sketch.anchor(before.head)
         boxes.update((node, box.moved(dx, top)) for node, box in part.boxes.items())
         routes.update((index, tuple((x + dx, y + top) for x, y in route)) for index, route in part.routes.items())
         exits = [x + dx for x, _ in part.exits.values()]
@@ -62,7 +82,8 @@ def _finish(
     finished: list[Route] = []
     for index, (src, dst) in enumerate(sketch.edges):
         source, target = moved[src], moved[dst]
-        start, end = (source.cx, source.bottom), (target.cx, target.y)
+        start = (source.x + sketch.anchor(src), source.bottom)
+        end = (target.x + sketch.anchor(dst), target.y)
         route = tuple((x + dx, y + dy) for x, y in routes.get(index, ()))
         if not route:
             route = swung(start, end) if start[1] <= end[1] else straight(start, end)
@@ -73,10 +94,3 @@ def _finish(
     height = max(box.bottom for box in moved.values())
     ordered = tuple(moved[node] for node in range(len(sketch.sizes)))
     return Plane(ordered, tuple(finished), width + MARGIN, height + MARGIN, engine)
-
-
-def ended(route: Route, start: tuple[float, float], end: tuple[float, float]) -> Route:
-    """The route with exact ends, its inner points kept between them in height."""
-    low, high = sorted((start[1], end[1]))
-    inner = tuple((x, min(max(y, low), high)) for x, y in route[1:-1])
-    return (start, *inner, end)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from nnapi_lab.views.layout.dot import EXIT, NODE_GAP, RANK_GAP, Placed
 from nnapi_lab.views.layout.plane import Box, Point, Route, Sketch, joined, straight, swung
@@ -44,12 +45,17 @@ def _place_strip(sketch: Sketch, strip: Strip) -> Placed:
     def size(key: Key) -> tuple[float, float]:
         return sketch.sizes[key[1]] if key[0] == "n" else (EXIT, EXIT)
 
-    across = _columns(ladder, size, sketch)
+    def reach(key: Key) -> tuple[float, float]:
+        """How far a key extends to the left and to the right of its anchor."""
+        anchor = sketch.anchor(key[1]) if key[0] == "n" else EXIT / 2
+        return anchor, size(key)[0] - anchor
+
+    across = _columns(ladder, reach, sketch)
     heights = [max(size(key)[1] for key in rank) for rank in ladder.ranks]
     tops = [0.0]
     for height in heights[:-1]:
         tops.append(tops[-1] + height + RANK_GAP)
-    left = min(across[key] - size(key)[0] / 2 for key in across)
+    left = min(across[key] - reach(key)[0] for key in across)
     boxes: dict[int, Box] = {}
     centre: dict[Key, Point] = {}
     for rank, top, tall in zip(ladder.ranks, tops, heights, strict=True):
@@ -57,9 +63,9 @@ def _place_strip(sketch: Sketch, strip: Strip) -> Placed:
             (w, h), x = size(key), across[key] - left
             centre[key] = (x, top + tall / 2)
             if key[0] == "n":
-                boxes[key[1]] = Box(x - w / 2, top + tall / 2 - h / 2, w, h)
+                boxes[key[1]] = Box(x - reach(key)[0], top + tall / 2 - h / 2, w, h)
     routes = {index: _route(chain, centre, boxes, heights) for index, chain in ladder.chains.items()}
-    width = max(across[key] - left + size(key)[0] / 2 for key in across)
+    width = max(across[key] - left + reach(key)[1] for key in across)
     exits = {index: routes[index][-1] for index in strip.leaving}
     return Placed(boxes, routes, exits, width, tops[-1] + heights[-1])
 
@@ -100,7 +106,7 @@ def _ladder(sketch: Sketch, strip: Strip, rank: dict[int, int]) -> _Ladder:
         chain: list[Key] = [("n", src, 0), *(("d", index, level) for level in between), end]
         for level, key in zip(between, chain[1:-1], strict=False):
             ladder.ranks[level].append(key)
-        for upper, lower in zip(chain, chain[1:], strict=False):
+        for upper, lower in pairwise(chain):
             ladder.tie(upper, lower)
         ladder.chains[index] = chain
     return ladder
@@ -124,14 +130,14 @@ def _sort(ladder: _Ladder) -> None:
             where.update((key, float(spot)) for spot, key in enumerate(rank))
 
 
-def _columns(ladder: _Ladder, size: Callable[[Key], tuple[float, float]], sketch: Sketch) -> dict[Key, float]:
+def _columns(ladder: _Ladder, reach: Callable[[Key], tuple[float, float]], sketch: Sketch) -> dict[Key, float]:
     """The x of every key's centre: as near to its neighbours' as the widths beside it allow."""
     across: dict[Key, float] = {}
     for rank in ladder.ranks:
         x = 0.0
         for key in rank:
-            across[key] = x + size(key)[0] / 2
-            x += size(key)[0] + NODE_GAP
+            across[key] = x + reach(key)[0]
+            x += sum(reach(key)) + NODE_GAP
 
     def wish(key: Key, neighbours: dict[Key, list[Key]]) -> float:
         others = neighbours.get(key, [])
@@ -145,16 +151,16 @@ def _columns(ladder: _Ladder, size: Callable[[Key], tuple[float, float]], sketch
         for rank in ladder.ranks if down else ladder.ranks[::-1]:
             wishes = [wish(key, neighbours) for key in rank]
             weights = [0.05 if key[0] == "n" and key[1] in sketch.constants else 1.0 for key in rank]
-            settled = _settle(wishes, [size(key)[0] for key in rank], weights)
+            settled = _settle(wishes, [reach(key) for key in rank], weights)
             across.update(zip(rank, settled, strict=True))
     return across
 
 
-def _settle(wishes: list[float], widths: list[float], weights: list[float]) -> list[float]:
+def _settle(wishes: list[float], reaches: list[tuple[float, float]], weights: list[float]) -> list[float]:
     """Centres in the given order, NODE_GAP apart, with the least weighted squared distance to the wishes."""
     offsets = [0.0]
-    for a, b in zip(widths, widths[1:], strict=False):
-        offsets.append(offsets[-1] + (a + b) / 2 + NODE_GAP)
+    for (_, right), (left, _) in pairwise(reaches):
+        offsets.append(offsets[-1] + right + left + NODE_GAP)
     blocks: list[list[float]] = []  # [sum of weighted targets, sum of weights, members]
     for wish, offset, weight in zip(wishes, offsets, weights, strict=True):
         blocks.append([(wish - offset) * weight, weight, 1])
@@ -167,8 +173,7 @@ def _settle(wishes: list[float], widths: list[float], weights: list[float]) -> l
 
 def _route(chain: list[Key], centre: dict[Key, Point], boxes: dict[int, Box], heights: list[float]) -> Route:
     """From the source's lower edge through the helpers' ranks to the target's upper edge."""
-    source = boxes[chain[0][1]]
-    at: Point = (source.cx, source.bottom)
+    at: Point = (centre[chain[0]][0], boxes[chain[0][1]].bottom)
     path: Route = (at,)
     for key in chain[1:-1]:
         x, y = centre[key]
@@ -176,5 +181,5 @@ def _route(chain: list[Key], centre: dict[Key, Point], boxes: dict[int, Box], he
         path = joined(joined(path, swung(at, (x, y - half))), straight((x, y - half), (x, y + half)))
         at = (x, y + half)
     last = chain[-1]
-    end = (boxes[last[1]].cx, boxes[last[1]].y) if last[0] == "n" else centre[last]
+    end = (centre[last][0], boxes[last[1]].y) if last[0] == "n" else centre[last]
     return joined(path, swung(at, end))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+MARGIN = 24.0
 Point = tuple[float, float]
 # A path of cubic segments: 3k+1 points, the first on the source's lower edge, the last on the target's upper edge.
 Route = tuple[Point, ...]
@@ -11,11 +12,18 @@ Route = tuple[Point, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A graph without meaning: (width, height) by node in program order, edges as pairs, which nodes are constants."""
+    """A graph without meaning: (width, height) by node in program order, edges as pairs, which nodes are constants.
+
+    `anchors`: how far from a node's left edge its edges enter and leave; empty means in the middle.
+    """
 
     sizes: tuple[tuple[float, float], ...]
     edges: tuple[tuple[int, int], ...]
     constants: frozenset[int] = frozenset()
+    anchors: tuple[float, ...] = ()
+
+    def anchor(self, node: int) -> float:
+        return self.anchors[node] if self.anchors else self.sizes[node][0] / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +85,10 @@ def swung(start: Point, end: Point) -> Route:
 def joined(first: Route, second: Route) -> Route:
     """Two routes in a row; the second begins where the first ends."""
     return first + second[1:]
+
+
+def ended(route: Route, start: Point, end: Point) -> Route:
+    """The route with exact ends, its inner points kept between them in height."""
+    low, high = sorted((start[1], end[1]))
+    inner = tuple((x, min(max(y, low), high)) for x, y in route[1:-1])
+    return (start, *inner, end)

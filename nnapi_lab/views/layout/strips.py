@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from nnapi_lab.views.layout.plane import Sketch
 
@@ -108,7 +108,7 @@ def _collect(
     sketch: Sketch, order: tuple[int, ...], place: dict[int, int], forward: list[int], bounds: list[int]
 ) -> list[Strip]:
     strip_at: list[int] = []
-    for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(bounds)):
         strip_at.extend([number] * (end - start))
     inside: list[list[int]] = [[] for _ in bounds[1:]]
     leaving: list[list[int]] = [[] for _ in bounds[1:]]
@@ -122,5 +122,5 @@ def _collect(
             tuple(leaving[number]),
             sketch.edges[leaving[number][0]][1] if leaving[number] else None,
         )
-        for number, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for number, (start, end) in enumerate(pairwise(bounds))
     ]

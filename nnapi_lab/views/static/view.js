@@ -9,7 +9,7 @@ const SIDES = ["left", "right"];
 const BAND_HEIGHT = 1200; // px at zoom 1: the browser skips bands that are out of sight
 const ROW_HEIGHT = 28;
 const ROPES_MAX = 40;
-const ZOOM_MIN = 0.15, ZOOM_MAX = 2.5, ZOOM_READABLE = 0.62;
+const ZOOM_MIN = 0.15, ZOOM_MAX = 2.5, ZOOM_READABLE = 0.75;
 const WIDE = 1180, NARROW = 900; // px: inspector beside the graphs, below them, or everything stacked
 const CIVIDIS = [[0, 34, 78], [53, 69, 108], [102, 105, 112], [148, 142, 119], [200, 184, 102], [254, 232, 56]];
 const KEYS = [
@@ -35,11 +35,12 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value);
   }
-  for (const child of children.flat()) if (child !== null && child !== undefined && child !== false) element.append(child);
+  for (const child of children.flat(Infinity)) if (child !== null && child !== undefined && child !== false) element.append(child);
   return element;
 }
 const html = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const svg = (tag, attributes, ...children) => fill(document.createElementNS(SVG_NS, tag), attributes, children);
+const refill = (element, ...children) => { element.replaceChildren(); return fill(element, {}, children); };
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
@@ -150,7 +151,10 @@ function drawNode(data, node, at, partners) {
 
 function routePath(route) {
   const [x, y] = route.slice(-2);
-  return `M${route.slice(0, 2).join(" ")}C${route.slice(2).join(" ")}M${x - 3.5} ${y - 6}L${x} ${y}L${x + 3.5} ${y - 6}`;
+  const sideways = route.at(-3) === y && route.at(-4) > x; // a constant beside its reader
+  const head = sideways ? [[6, -3.5], [6, 3.5]] : [[-3.5, -6], [3.5, -6]];
+  const [a, b] = head.map(([dx, dy]) => `${x + dx} ${y + dy}`);
+  return `M${route.slice(0, 2).join(" ")}C${route.slice(2).join(" ")}M${a}L${x} ${y}L${b}`;
 }
 
 // Bands end where no node is cut; an edge is drawn in every band it passes.
@@ -195,6 +199,16 @@ function createPane(data, index, side) {
     band.svg = svg("svg", { class: "nl-band", viewBox: `0 ${band.top} ${Math.max(pane.width, 1)} ${band.end - band.top}` }, band.lines, band.boxes);
     canvas.append(band.svg);
   }
+  // A rope comes from the side where nothing stands in its way, else from above.
+  const outermost = pane.nodes.map(() => true);
+  const order = pane.nodes.map((_, at) => at).sort((a, b) => pane.nodes[a].y - pane.nodes[b].y);
+  order.forEach((at, n) => {
+    for (let next = n + 1; next < order.length && pane.nodes[order[next]].y < pane.nodes[at].y + pane.nodes[at].h; next += 1) {
+      const behind = pane.nodes[at].x < pane.nodes[order[next]].x ? order[next] : at;
+      const before = behind === at ? order[next] : at;
+      outermost[side === "left" ? before : behind] = false;
+    }
+  });
   if (nodes.length) nodes[0].setAttribute("tabindex", 0);
   const scroll = html("div", { class: "nl-scroll", role: "application", "aria-label": `${pane.title} graph, ${plural(nodes.length, "node")}` }, canvas);
   const heading = html("div", { class: "nl-pane-title" }, html("strong", {}, pane.title), html("span", {}, plural(nodes.length, "node")));
@@ -208,15 +222,16 @@ function createPane(data, index, side) {
       band.svg.style.containIntrinsicSize = `${pane.width * zoom}px ${tall}px`;
     }
   };
-  return { side, pane, nodes, edges, canvas, scroll, section, zoomTo, current: 0 };
+  return { side, pane, nodes, edges, canvas, scroll, section, zoomTo, outermost, current: 0 };
 }
 
 // ----------------------------------------------------------------------------------------------- virtual list
 
 // Rows of one height, of which only the visible ones exist. `row(at)` gives cells; `choose(at)` is Enter or click.
-function createList({ id, label, row, choose, template }) {
+function createList({ id, label, row, choose, template, width }) {
   let count = 0, active = -1, first = -1, last = -1;
   const rows = html("div", { class: "nl-rows" });
+  if (width) rows.style.minWidth = width;
   const box = html("div", { class: "nl-list", tabindex: 0, role: "listbox", "aria-label": label, id }, rows);
   const paint = (force) => {
     const from = Math.max(0, Math.floor(box.scrollTop / ROW_HEIGHT) - 6);
@@ -352,10 +367,10 @@ function createView(model, el) {
     html("div", { class: "nl-toggles", role: "group", "aria-label": "Overlays" }, toggles, errorToggle),
     html("div", { class: "nl-buttons" }, button("−", "Zoom out", () => zoomBy(1 / 1.2)), button("+", "Zoom in", () => zoomBy(1.2)), button("Fit", "Fit the width", () => fit()),
       button("◐", "Theme: as the page, light, dark", () => cycleTheme()), button("?", "Keys and help", () => toggleHelp())));
-  const splitter = html("div", { class: "nl-split", role: "separator", tabindex: 0, "aria-orientation": "vertical", "aria-label": "Width of the graphs", "aria-valuemin": 15, "aria-valuemax": 85, "aria-valuenow": 50 });
+  const splitter = html("div", { class: "nl-split", role: "separator", tabindex: 0, "aria-orientation": "vertical", "aria-label": "Width of the graphs", "aria-valuemin": 15, "aria-valuemax": 85, "aria-valuenow": Math.round(clamp((100 * data.left.width) / (data.left.width + data.right.width), 30, 70)) });
   const ropes = svg("svg", { class: "nl-ropes", "aria-hidden": "true" });
   const graphs = html("div", { class: "nl-graphs" }, panes.left.section, splitter, panes.right.section, ropes);
-  const panelSplit = html("div", { class: "nl-split nl-panel-split", role: "separator", tabindex: 0, "aria-orientation": "horizontal", "aria-label": "Size of the tables", "aria-valuemin": 15, "aria-valuemax": 75, "aria-valuenow": 36 });
+  const panelSplit = html("div", { class: "nl-split nl-panel-split", role: "separator", tabindex: 0, "aria-orientation": "horizontal", "aria-label": "Size of the tables", "aria-valuemin": 15, "aria-valuemax": 75, "aria-valuenow": 34 });
   const inspector = html("div", { class: "nl-inspector" });
   const tabs = [["inspector", "Inspector", null], ["log", "Rewrite log", data.steps.length], ["diff", "Differences", data.diff.length], ["problems", "Problems", data.problems.length]]
     .map(([name, title, count]) => ({
@@ -434,19 +449,25 @@ function createView(model, el) {
       ropesDue = false;
       const lines = [];
       const shownPairs = new Set();
+      // A constant beside an operation that is linked too needs no rope of its own: it is lit, and one rope tells it.
+      const told = (side, at, from) => data[side].nodes[at].kind === "constant" && index.readers[side][at].some((n) => index.partners[other(side)][from].includes(n));
       const rope = (left, right, strong) => {
         const key = `${left} ${right}`;
+        if (told("right", right, left) || told("left", left, right)) return;
         if (lines.length >= ROPES_MAX || shownPairs.has(key)) return;
         shownPairs.add(key);
         const ends = [["left", left], ["right", right]].map(([side, at]) => {
           const box = geometry(side, at), { scroll, section } = panes[side];
-          const x = side === "left" ? box.left + box.width : box.left, y = box.top + box.height / 2;
+          const outer = panes[side].outermost[at];
+          const x = outer ? (side === "left" ? box.left + box.width : box.left) : box.left + box.width / 2;
+          const y = outer ? box.top + box.height / 2 : box.top;
           const inside = y >= 0 && y <= scroll.clientHeight;
-          return { x: section.offsetLeft + clamp(x, 0, scroll.clientWidth), y: section.offsetTop + scroll.offsetTop + clamp(y, 0, scroll.clientHeight), inside };
+          return { outer, x: section.offsetLeft + clamp(x, 0, scroll.clientWidth), y: section.offsetTop + scroll.offsetTop + clamp(y, 0, scroll.clientHeight), inside };
         });
         const middle = (ends[0].x + ends[1].x) / 2;
+        const [from, to] = ends.map((end) => (end.outer ? `${middle} ${end.y}` : `${end.x} ${end.y - 34}`));
         lines.push(svg("path", { class: `nl-rope${strong ? " is-strong" : ""}${ends.every((end) => end.inside) ? "" : " is-away"}`,
-          d: `M${ends[0].x} ${ends[0].y}C${middle} ${ends[0].y} ${middle} ${ends[1].y} ${ends[1].x} ${ends[1].y}` }));
+          d: `M${ends[0].x} ${ends[0].y}C${from} ${to} ${ends[1].x} ${ends[1].y}` }));
         for (const end of ends) lines.push(svg("circle", { class: "nl-rope-end", cx: end.x, cy: end.y, r: end.inside ? 3 : 2 }));
       };
       if (root.dataset.shape !== "narrow") {
@@ -526,7 +547,7 @@ function createView(model, el) {
   // ---- inspector
   const legend = () => html("div", { class: "nl-legend" }, present.map((kind) => html("span", {}, icon(data, kind), data.glyphs[kind].title)));
   const overview = () => {
-    inspector.replaceChildren(html("div", { class: "nl-columns" },
+    refill(inspector, html("div", { class: "nl-columns" },
       html("div", {}, html("h3", {}, "Summary"), pairsTable(data.summary) || html("p", { class: "nl-quiet" }, "Nothing to say yet."), legend()),
       html("div", {}, html("h3", {}, "How to read this"), html("p", {}, `Left is what PyTorch says, right what NNAPI is told. Linked nodes stand at the same height. Point at a node to see its partners; click it to read which rewrites made it so, and why.`),
         html("p", { class: "nl-quiet" }, "Rounded boxes are operations, stadiums values, cut corners constants. A notch on top is an input, a point below an output."))));
@@ -542,7 +563,7 @@ function createView(model, el) {
     steps.sort((a, b) => Number(own.has(b)) - Number(own.has(a)) || a - b);
     const rows = [...new Set([...index.rows[side][at], ...partners.flatMap((n) => index.rows[other(side)][n])])];
     const problems = [...new Set([...index.problems[side][at], ...partners.flatMap((n) => index.problems[other(side)][n])])];
-    inspector.replaceChildren(
+    refill(inspector,
       html("div", { class: "nl-head" }, html("strong", {}, describe(side, at))),
       problems.length ? problems.map((n) => problemCard(data.problems[n])) : null,
       html("h3", {}, steps.length ? `Rewrites (${steps.length})` : "No rewrite: taken over one to one"),
@@ -588,9 +609,10 @@ function createView(model, el) {
   const sizes = data.diff.map((row) => weight(row.values[errorColumn] ?? null)).filter((value) => value > 0 && Number.isFinite(value));
   const range = sizes.length ? [Math.log10(Math.min(...sizes)), Math.log10(Math.max(...sizes))] : [0, 1];
   const severity = (value) => (value === null || value <= 0 ? 0 : value === Infinity ? 1 : range[1] - range[0] < 1e-9 ? 0.5 : clamp((Math.log10(value) - range[0]) / (range[1] - range[0]), 0, 1));
-  const diffTemplate = () => `minmax(150px, 1.4fr) ${used.map(() => "minmax(74px, 0.7fr)").join(" ")} minmax(140px, 1.6fr)`;
+  const diffTemplate = () => `minmax(130px, 1.2fr) ${used.map(() => "minmax(76px, 0.7fr)").join(" ")} minmax(150px, 1.8fr)`;
+  const diffWidth = `${130 + 76 * used.length + 150 + 8 * (used.length + 1) + 24}px`; // what those columns need
   const diff = createList({
-    id: `${uid}-difflist`, label: "Compared values", template: diffTemplate,
+    id: `${uid}-difflist`, label: "Compared values", template: diffTemplate, width: diffWidth,
     row: (n) => {
       const row = data.diff[diffRows[n]];
       return [html("span", { title: row.detail }, row.label), used.map((column) => {
@@ -632,6 +654,7 @@ function createView(model, el) {
   if (data.diff.length) {
     const head = html("div", { class: "nl-row nl-headrow" }, header("label", "value", "sort by name"), used.map((n) => header(n, data.metrics[n].title, [data.metrics[n].help, data.metrics[n].unit && `in ${data.metrics[n].unit}`].filter(Boolean).join("; "))), header("verdict", "verdict", "sort by verdict"));
     head.style.gridTemplateColumns = diffTemplate();
+    head.style.minWidth = diffWidth;
     diff.box.addEventListener("scroll", () => { head.style.transform = `translateX(${-diff.box.scrollLeft}px)`; });
     panelOf("diff").append(head, diff.box);
   } else panelOf("diff").append(html("p", { class: "nl-quiet nl-pad" }, "Nothing was compared. lowered.diff(inputs) runs both sides and fills this table."));
@@ -817,6 +840,7 @@ function createView(model, el) {
   const draggable = (element, apply) => {
     let value = Number(element.getAttribute("aria-valuenow"));
     const set = (next) => { value = clamp(next, Number(element.getAttribute("aria-valuemin")), Number(element.getAttribute("aria-valuemax"))); element.setAttribute("aria-valuenow", Math.round(value)); apply(value); drawRopes(); };
+    set(value);
     let active = false;
     listen(element, "pointerdown", (event) => { active = true; element.setPointerCapture(event.pointerId); event.preventDefault(); });
     listen(element, "pointermove", (event) => { if (active) set(element.classList.contains("nl-panel-split") ? panelShare(event) : graphShare(event)); });
