@@ -45,9 +45,14 @@ def _keywords(kernel: Callable[..., Any]) -> frozenset[str]:
 
 def keyword_arguments(call: Call, settings: Settings) -> dict[str, Any]:
     """What the kernel takes by name: the scalars, and the call, the way to run a model, the time limit."""
-    offered = {"call": call, "execute": settings.run_model, "loop_seconds": settings.loop_seconds}
+    return wanted_keywords(call, execute=settings.run_model, loop_seconds=settings.loop_seconds)
+
+
+def wanted_keywords(call: Call, **offered: Any) -> dict[str, Any]:
+    """The scalars, and of `call` and what else is offered what the kernel asks for."""
     wanted = _keywords(call.spec.kernel)
-    return {**call.resolved(), **{name: value for name, value in offered.items() if name in wanted}}
+    extra = {name: value for name, value in {"call": call, **offered}.items() if name in wanted}
+    return {**call.resolved(), **extra}
 
 
 def compute_of(call: Call, groups: Groups, settings: Settings) -> Compute:

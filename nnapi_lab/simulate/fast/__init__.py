@@ -1,9 +1,11 @@
-"""Twins: faster kernels for the operations that carry the time, integers equal to the reference."""
+"""Twins: faster kernels for the operations that carry the time, integers equal to the reference.
+
+They use torch and numba; nothing outside this package imports either for the simulator.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from nnapi_lab.simulate.fast import conv, elementwise, join, linear, pool
+from nnapi_lab.simulate.fast.twins import TWINS, twin
 
-from nnapi_lab.simulate.kernels import Prepare
-
-TWINS: Mapping[str, Prepare] = {}
+__all__ = ["TWINS", "conv", "elementwise", "join", "linear", "pool", "twin"]
