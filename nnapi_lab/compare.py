@@ -18,7 +18,7 @@ import numpy as np
 
 from nnapi_lab.errors import MissingDependency
 from nnapi_lab.ir.model import Operation
-from nnapi_lab.ir.operand_types import Quant
+from nnapi_lab.ir.operand_types import Quant, static_shape
 from nnapi_lab.numerics.quantize import dequantize
 from nnapi_lab.rewrites.lowered import Lowered
 from nnapi_lab.rewrites.placement import Placement
@@ -236,7 +236,7 @@ def compare(
     reference = execute(captured, inputs, keep=placed)
     expected = {name: stored_elements(reference[name]) for name in placed}
     program = compile_model(lowered.model, engine)
-    fed = {placed[name].operand: _stored(placed[name], expected[name], lowered) for name in lowered.graph.inputs}
+    fed = {placed[name].operand: _stored(placed[name], expected[name], lowered) for name in lowered.inputs}
     accumulated: dict[str, np.ndarray] = dict(fed)
     program.run([fed[name] for name in lowered.model.inputs], _collector(accumulated, progress))
     substitutes = {held.operand: (held, expected[name]) for name, held in placed.items()}
@@ -249,7 +249,7 @@ def compare(
     ]
     order = {row.value: index for index, row in enumerate(rows)}
     ranked = sorted(rows, key=lambda row: (-row.relative, -(row.max_steps or 0), order[row.value]))
-    outputs = tuple(row for name in lowered.graph.outputs for row in rows if row.value == name)
+    outputs = tuple(row for name in lowered.outputs for row in rows if row.value == name)
     unaligned = tuple(
         value.name for value in lowered.graph.values.values()
         if value.type.is_tensor and not value.is_constant and value.name not in placed
@@ -261,7 +261,7 @@ def compare(
 
 def _stored(placement: Placement, elements: np.ndarray, lowered: Lowered) -> np.ndarray:
     type = lowered.model[placement.operand].type
-    return placement.store(elements, tuple(int(size) for size in type.shape or ())).astype(type.code.numpy)
+    return placement.store(elements, static_shape(type)).astype(type.code.numpy)
 
 
 def _collector(

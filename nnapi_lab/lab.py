@@ -22,15 +22,15 @@ from nnapi_lab.encode import load, save_torch
 from nnapi_lab.errors import FormatError, LoweringError, NotThereYet
 from nnapi_lab.ir.findings import Refusal
 from nnapi_lab.ir.model import Model
-from nnapi_lab.ir.operand_types import Quant
+from nnapi_lab.ir.operand_types import Quant, static_shape
 from nnapi_lab.ir.torch_graph import TorchGraph
 from nnapi_lab.rewrites.lowered import Lowered
 from nnapi_lab.rewrites.rule import Step
 from nnapi_lab.simulate import Engine, Probe, compile_model, simulate
 from nnapi_lab.text import write_nn
 from nnapi_lab.torchscript.capture import Captured, capture, checked_inputs
-from nnapi_lab.torchscript.execute import check_against_graph
-from nnapi_lab.torchscript.lower import LayoutChoice, lower_graph
+from nnapi_lab.torchscript.execute import check_against_graph, run_border
+from nnapi_lab.torchscript.lower import LayoutChoice, QuantizeAt, lower_graph
 from nnapi_lab.torchscript.tensors import quantized_tensor, stored_elements
 from nnapi_lab.validate import Report, check
 from nnapi_lab.validate.levels import UseLevel, feature_level_of, level_text
@@ -114,16 +114,19 @@ class LoweredModel:
         """
         tensors = checked_inputs(inputs or self.captured.example_inputs)
         check_against_graph(self.captured, tensors)
-        arrays = [self._stored(name, tensor) for name, tensor in zip(self.graph.inputs, tensors, strict=True)]
+        values: dict[str, Any] = dict(zip(self.graph.inputs, tensors, strict=True))
+        run_border(self.captured, self.result.head, values)
+        arrays = [self._stored(name, values[name]) for name in self.result.inputs]
         outputs = compile_model(self.model, engine).run(arrays, probe)
-        tensors_out = [self._restored(name, array) for name, array in zip(self.graph.outputs, outputs, strict=True)]
-        return _structured(self.graph.structure, tensors_out)
+        for name, array in zip(self.result.outputs, outputs, strict=True):
+            values[name] = self._restored(name, array)
+        run_border(self.captured, self.result.tail, values)
+        return _structured(self.graph.structure, [values[name] for name in self.graph.outputs])
 
     def _stored(self, name: str, tensor: torch.Tensor) -> np.ndarray:
         placement = self.result.placements[name]
         type = self.model[placement.operand].type
-        shape = tuple(int(size) for size in type.shape or ())
-        return placement.store(stored_elements(tensor), shape).astype(type.code.numpy)
+        return placement.store(stored_elements(tensor), static_shape(type)).astype(type.code.numpy)
 
     def _restored(self, name: str, array: np.ndarray) -> torch.Tensor:
         placement, type = self.result.placements[name], self.graph[name].type
@@ -229,6 +232,7 @@ def lower(
     layout: LayoutChoice = "auto",
     on_unsupported: Literal["raise", "cpu"] = "raise",
     relaxed: bool = False,
+    quantize_at: QuantizeAt | None = None,
     progress: Progress | None = None,
 ) -> LoweredModel:
     """Lower a PyTorch model to NNAPI.
@@ -236,6 +240,9 @@ def lower(
     `model`: nn.Module, ScriptModule or path of a .pt; `example_inputs`: a tensor or tuple of tensors.
     `api_level` 27…31 (or `feature_level` 1…8): refuse what an older Android could not run; the newest by default.
     `layout`: how 4-D inputs and outputs of the NNAPI model are kept. `relaxed`: float32 may be computed as float16.
+    `quantize_at`: whether quantize and dequantize at the model's border become NNAPI operations ("inside") or stay
+    in PyTorch ("outside", the core mode of PyTorch's tutorial); by default the module's own attribute
+    `nnapi_quantize_at`, else "inside".
     Raises CaptureError for what is not a model we can read, LoweringError with all refusals at once.
     """
     if layout not in LAYOUTS:
@@ -244,7 +251,8 @@ def lower(
         raise NotThereYet('on_unsupported="cpu" is not there yet; the error of "raise" lists what would fall back')
     target = feature_level_of(api_level, feature_level)
     captured = capture(model, example_inputs, progress=progress)
-    result = lower_graph(captured.graph, layout, relaxed, progress)
+    border = quantize_at or getattr(model, "nnapi_quantize_at", "inside")
+    result = lower_graph(captured.graph, layout, relaxed, progress, border)
     if result.refusals:
         raise LoweringError(result.refusals)
     report = check(result.model)

@@ -233,4 +233,7 @@ def _opened(engine_name: str) -> tuple[nn.Module, nn.Module, nn.Module]:
 
 def _wrapped(engine_name: str) -> nn.Module:
     quantizer, network, dequantizer = _opened(engine_name)
-    return nn.Sequential(OrderedDict(quant=quantizer, core=network, dequant=dequantizer)).eval()
+    whole = nn.Sequential(OrderedDict(quant=quantizer, core=network, dequant=dequantizer)).eval()
+    # Read by nnapi_lab.lower: quantizing and dequantizing stay in PyTorch, as the tutorial's core mode has it.
+    whole.nnapi_quantize_at = "outside"
+    return whole

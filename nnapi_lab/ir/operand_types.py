@@ -253,6 +253,13 @@ def shape_text(shape: Shape | None) -> str:
     return "[*]" if shape is None else "[" + ",".join(str(dim) for dim in shape) + "]"
 
 
+def static_shape(type: OperandType) -> tuple[int, ...]:
+    """The shape as plain numbers. Raises ValueError while rank or a dimension is unknown."""
+    if type.shape is None or not type.is_static:
+        raise ValueError(f"{type} has unknown dimensions")
+    return tuple(dim for dim in type.shape if isinstance(dim, int))
+
+
 def scalar_type(code: OperandCode) -> OperandType:
     return OperandType(code, ())
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from nnapi_lab.ir.findings import Refusal
 from nnapi_lab.ir.model import Model
-from nnapi_lab.ir.torch_graph import TorchGraph
+from nnapi_lab.ir.torch_graph import TorchGraph, TorchNode
 from nnapi_lab.rewrites.placement import Placement
 from nnapi_lab.rewrites.rule import Step
 
@@ -20,6 +20,9 @@ class Lowered:
     `placements`: torch value name → where it lives (values that vanished in a fusion have none).
     `origins`: operand name → torch value names it comes from; every operand has an entry.
     `made_by`: operand name → ids of the Steps that made or changed it; every operand has an entry.
+    `inputs`, `outputs`: torch values that stand at the NNAPI model's inputs and outputs, in its order. They are the
+    graph's own unless `head` (quantize nodes at the inputs) or `tail` (dequantize nodes at the outputs) are left to
+    the host.
     """
 
     graph: TorchGraph
@@ -30,6 +33,10 @@ class Lowered:
     made_by: Mapping[str, tuple[int, ...]]
     refusals: tuple[Refusal, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    head: tuple[TorchNode, ...] = ()
+    tail: tuple[TorchNode, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("placements", "origins", "made_by"):

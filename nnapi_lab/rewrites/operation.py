@@ -20,3 +20,13 @@ INPUT = Rule(
     formula="operand = value",
     source="ANeuralNetworksModel_identifyInputsAndOutputs",
 )
+ON_HOST = Rule(
+    id="operation.on_host",
+    kind="operation",
+    title="Left to the host",
+    why="Quantizing the input and dequantizing the output stay in PyTorch on the CPU; NNAPI sees quantized tensors "
+    "only. This is the core mode of PyTorch's tutorial, and the only one below feature level 3, where NNAPI has no "
+    "QUANTIZE.",
+    formula="y = dequantize(NNAPI(quantize(x)))",
+    source="PyTorch tutorial Convert MobileNetV2 to NNAPI, quantize_mode core",
+)

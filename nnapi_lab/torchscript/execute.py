@@ -46,6 +46,14 @@ def execute(
     return kept
 
 
+def run_border(captured: Captured, nodes: Sequence[TorchNode], values: dict[str, Any]) -> None:
+    """Run the few nodes a lowering leaves to the host, adding their results to `values` (torch objects by name)."""
+    with quiet(), torch.no_grad(), using_engine(captured.engine):
+        for node in nodes:
+            env = {**captured.bindings, **values}
+            values.update(zip(node.outputs, _run_node(node, env), strict=True))
+
+
 def _run_node(node: TorchNode, env: dict[str, Any]) -> tuple[Any, ...]:
     arguments = [env[name] for name in node.inputs]
     if node.kind in ("prim::ListConstruct", "prim::TupleConstruct"):

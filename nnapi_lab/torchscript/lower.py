@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from nnapi_lab.build import Builder
 from nnapi_lab.errors import InvalidModel
 from nnapi_lab.ir.findings import Refusal
-from nnapi_lab.ir.operand_types import OperandType
+from nnapi_lab.ir.operand_types import OperandType, static_shape
 from nnapi_lab.ir.torch_graph import TorchGraph, TorchNode, TorchValue
 from nnapi_lab.passes.pipeline import run_passes
 from nnapi_lab.rewrites.layout import NHWC_PLACEMENT
 from nnapi_lab.rewrites.lowered import Lowered
-from nnapi_lab.rewrites.operation import INPUT
+from nnapi_lab.rewrites.operation import INPUT, ON_HOST
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.shapes import COPIED_OUT
 from nnapi_lab.torchscript import lowerings  # noqa: F401  registers every rule
@@ -25,34 +26,69 @@ from nnapi_lab.torchscript.site import Lowering, Site
 from nnapi_lab.torchscript.unsupported import refuse_kind
 
 LayoutChoice = Literal["auto", "nhwc", "nchw"]
+QuantizeAt = Literal["inside", "outside"]
 Progress = Callable[[str, int, int], None]
 
 
 def lower_graph(
-    graph: TorchGraph, layout: LayoutChoice = "auto", relaxed: bool = False, progress: Progress | None = None
+    graph: TorchGraph,
+    layout: LayoutChoice = "auto",
+    relaxed: bool = False,
+    progress: Progress | None = None,
+    quantize_at: QuantizeAt = "inside",
 ) -> Lowered:
     """Lower every node that can be; what cannot is in `refusals` of the result, which is then only partial.
 
     A refused node's results are stood in for by model inputs, so that everything behind it is tried too.
+    `quantize_at="outside"` leaves quantize nodes at the inputs and dequantize nodes at the outputs to the host.
     """
     lowering = Lowering(graph, Builder(graph.name, relaxed))
     refusals: list[Refusal] = []
-    for name in graph.inputs:
-        _attempt(lowering, _input_node(name), refusals, lambda site, name=name: _input(site, graph[name], layout))
+    head, tail = _border(graph) if quantize_at == "outside" else ((), ())
+    inputs = tuple(_replaced(graph.inputs, {node.inputs[0]: node.outputs[0] for node in head}))
+    outputs = tuple(_replaced(graph.outputs, {node.outputs[0]: node.inputs[0] for node in tail}))
+    for node in (*head, *tail):
+        lowering.absorbed.add(node.id)
+        lowering.log.add(ON_HOST, values=[node.inputs[0], *node.outputs], facts={"node": node.kind}, node=node.name)
+    for name in inputs:
+        _attempt(lowering, _input_node(name), refusals, partial(_input, value=graph[name], choice=layout))
     for count, node in enumerate(graph.nodes, 1):
         if progress is not None and (count % 64 == 0 or count == len(graph.nodes)):
             progress("lower", count, len(graph.nodes))
         if node.id not in lowering.absorbed:
             with lowering.builder.on_behalf_of(*node.outputs):
                 _attempt(lowering, node, refusals, _lower_node)
-    for position, name in enumerate(graph.outputs):
+    for position, name in enumerate(outputs):
         node = graph.producer(name) or _input_node(name)
-        _attempt(lowering, node, refusals,
-                 lambda site, name=name, position=position: _output(site, graph[name], layout, position))  # fmt: skip
+        finish = partial(_output, value=graph[name], choice=layout, position=position)
+        _attempt(lowering, node, refusals, finish)
     builder = lowering.builder
-    lowered = Lowered(graph, builder.build(), builder.log.steps, lowering.placements, builder.origins,
-                      builder.made_by, tuple(refusals), tuple(lowering.warnings))  # fmt: skip
+    lowered = Lowered(
+        graph, builder.build(), builder.log.steps, lowering.placements, builder.origins, builder.made_by,
+        tuple(refusals), tuple(lowering.warnings), inputs, outputs, head, tail,
+    )  # fmt: skip
     return lowered if refusals else run_passes(lowered)
+
+
+def _border(graph: TorchGraph) -> tuple[tuple[TorchNode, ...], tuple[TorchNode, ...]]:
+    """Quantize nodes that alone read an input, dequantize nodes whose result is only returned."""
+    head = tuple(
+        node
+        for node in graph.nodes
+        if node.kind == "aten::quantize_per_tensor"
+        and node.inputs[0] in graph.inputs
+        and len(graph.consumers(node.inputs[0])) == 1
+    )
+    tail = tuple(
+        node
+        for node in graph.nodes
+        if node.kind == "aten::dequantize" and node.outputs[0] in graph.outputs and not graph.consumers(node.outputs[0])
+    )
+    return head, tail
+
+
+def _replaced(names: Sequence[str], by: Mapping[str, str]) -> Iterator[str]:
+    return (by.get(name, name) for name in names)
 
 
 def _attempt(
@@ -144,10 +180,10 @@ def _output(site: Site, value: TorchValue, choice: LayoutChoice, position: int) 
 
 
 def _copied(site: Site, value: TorchValue, operand: str) -> str:
-    """An operand may not be input and output at once, nor a constant an output: a RESHAPE to its own shape copies it."""
+    """No operand may be input and output at once, nor a constant an output: a RESHAPE to its own shape copies it."""
     type = site.builder.type_of(operand)
     step = site.log(COPIED_OUT, before=[operand_side(operand, type)], values=[value.name])
-    shape = site.int32([int(size) for size in type.shape or ()], f"{operand}.shape", "shape")
+    shape = site.int32(static_shape(type), f"{operand}.shape", "shape")
     name = site.builder.add("RESHAPE", input=operand, shape=shape, name=f"{operand}.copy", step=step,
                             values=[value.name])  # fmt: skip
     site.note_operands(step, name)
