@@ -1,4 +1,7 @@
-"""The NNAPI side: immutable operands, operations and models. Operands are known by name; numbers exist only in encoders."""
+"""The NNAPI side: immutable operands, operations and models.
+
+Operands are known by name; numbers exist only in encoders.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nnapi_lab.ir.operand_types import OperandCode, OperandType, float32_text
+from nnapi_lab.ir.operand_types import OperandCode, OperandType, float32_text, static_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class Operand:
         if self.value is None or isinstance(self.value, Model):
             return
         array = np.ascontiguousarray(self.value, dtype=self.type.code.numpy)
-        if self.type.shape is not None and array.shape != self.type.shape:
-            array = array.reshape(self.type.shape)
+        if self.type.is_static and array.shape != self.type.shape:
+            array = array.reshape(static_shape(self.type))
         if array.flags.writeable:
             # A view, so that the caller's own array (perhaps torch's weight storage) stays writeable.
             array = array.view()

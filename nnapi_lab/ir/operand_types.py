@@ -106,7 +106,7 @@ _SHORT = {
 }
 _BY_SHORT = {short: code for code, short in _SHORT.items()}
 
-_NUMPY = {
+_NUMPY: dict[OperandCode, np.dtype] = {
     OperandCode.FLOAT32: np.dtype(np.float32),
     OperandCode.INT32: np.dtype(np.int32),
     OperandCode.UINT32: np.dtype(np.uint32),

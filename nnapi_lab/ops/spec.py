@@ -249,7 +249,8 @@ class OpSpec:
         name = self.key or next(slot.name for slot in self.forms[0].inputs if not slot.scalar)
         held = types[name]
         code = (held[0] if isinstance(held, tuple) else held).code
-        return _TENSOR_OF.get(code, code)
+        code: OperandCode = _TENSOR_OF.get(code, code)
+        return code
 
     def constraint(self, id: str) -> Constraint:
         return next(rule for rule in self.constraints if rule.id == id)

@@ -18,7 +18,7 @@ from nnapi_lab.simulate.kernels import Prepare, Settings
 from nnapi_lab.simulate.plan import Plan, Task, concrete, draw
 from nnapi_lab.validate.structure import require_structure
 
-Probe = Callable[[Operation, str, np.ndarray], None]
+Probe = Callable[[Operation, str, np.ndarray], np.ndarray | None]
 Engine = Literal["fast", "reference"]
 Relaxed = Literal["ignore", "float16"]
 

@@ -82,17 +82,17 @@ class Recorder:
                 f"{self.name} takes {len(formal) - 1} inputs ({names}) but {len(inputs)} example inputs were given"
             )
         env = {formal[0].debugName(): Entry("self", self.module, True)}
-        names = []
+        entered: list[str] = []
         for value, tensor in zip(formal[1:], inputs, strict=True):
             entry = self._tensor_entry(value.debugName(), tensor.clone())
             env[value.debugName()] = entry
-            names.append(entry.name)
+            entered.append(entry.name)
         body = list(graph.nodes())
         self._total = len(body)
         self._run(body, env, top=True)
         leaves: list[str] = []
         structure = self._structure([env[value.debugName()] for value in graph.outputs()], leaves)
-        return TorchGraph(self.name, self.values, tuple(self.nodes), tuple(names), tuple(leaves), structure)
+        return TorchGraph(self.name, self.values, tuple(self.nodes), tuple(entered), tuple(leaves), structure)
 
     # --- walking ---------------------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ def summary_rows(lowered: Lowered, report: Report | None, diff: Diff | None) -> 
     return tuple(rows)
 
 
-def _counted(counts: Mapping[str, int]) -> str:
+def _counted(counts: Mapping[Any, int]) -> str:
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {name}" for name, count in ranked)
 

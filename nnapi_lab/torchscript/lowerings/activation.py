@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from nnapi_lab.ir.operand_types import Quant
@@ -15,8 +17,14 @@ from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
 from nnapi_lab.torchscript.site import Site
 
+_CLAMPS: dict[tuple[float | None, float | None], str] = {
+    (0.0, None): "RELU",
+    (0.0, 6.0): "RELU6",
+    (-1.0, 1.0): "RELU1",
+}
 
-def unary(site: Site, kind: str, input: TorchValue, **arguments: object) -> None:
+
+def unary(site: Site, kind: str, input: TorchValue, **arguments: Any) -> None:
     """One operation on the input as it lies; the result lies the same way."""
     held = site.held(input)
     site.place(site.add(kind, input=held.operand, **arguments), held.layout)
@@ -43,7 +51,7 @@ def clamp(site: Site, self: TorchValue, min: float | None = None, max: float | N
     if isinstance(min, TorchValue) or isinstance(max, TorchValue):
         site.not_yet("CLAMP_TENSOR", "clamp with tensor bounds")
     bounds = (None if min is None else float(min), None if max is None else float(max))
-    kind = {(0.0, None): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU1"}.get(bounds)
+    kind = _CLAMPS.get(bounds)
     if kind is not None and self.type.dtype != "int64":
         unary(site, kind, self)
         return
@@ -51,15 +59,16 @@ def clamp(site: Site, self: TorchValue, min: float | None = None, max: float | N
         site.not_yet("CLAMP_QUANTIZED", f"clamp({min}, {max}) on a quantized tensor")
     held = site.held(self)
     operand = held.operand
-    parts = [part for part in (("MAXIMUM", min, "min"), ("MINIMUM", max, "max")) if part[1] is not None]
-    for index, (kind, bound, name) in enumerate(parts):
-        suffix = "" if index == len(parts) - 1 else kind.lower()
-        operand = site.add(kind, input0=operand, input1=site.number(bound, self, name), suffix=suffix,
+    parts = [("MAXIMUM", float(min), "min")] if min is not None else []
+    parts += [("MINIMUM", float(max), "max")] if max is not None else []
+    for index, (step, bound, name) in enumerate(parts):
+        suffix = "" if index == len(parts) - 1 else step.lower()
+        operand = site.add(step, input0=operand, input1=site.number(bound, self, name), suffix=suffix,
                            rule=DECOMPOSED, facts={"formula": "MINIMUM(MAXIMUM(x, min), max)"})  # fmt: skip
     site.place(operand, held.layout)
 
 
-def fixed(site: Site, kind: str, input: TorchValue, quant: Quant, **arguments: object) -> None:
+def fixed(site: Site, kind: str, input: TorchValue, quant: Quant, **arguments: Any) -> None:
     """An operation whose quantized output parameters are prescribed; refuses when torch has others."""
     held = site.held(input)
     steps = []

@@ -90,10 +90,10 @@ def _origin(site: Site) -> tuple[str, tuple[str, ...]]:
     return stem, (packed.name,)
 
 
-def _input_quant(site: Site, value: TorchValue) -> Quant:
+def _quant(site: Site, value: TorchValue) -> Quant:
     quant = site.quant_of(value)
     if not isinstance(quant, Quant):
-        site.forbid("QUANTIZED_INPUT", f"{value.name} is not quantized per tensor", source="NNAPI activation types")
+        site.forbid("QUANTIZED_VALUE", f"{value.name} is not quantized per tensor", source="NNAPI activation types")
     return quant
 
 
@@ -120,13 +120,21 @@ def fitted_scales(
     if not low.any():
         return codes, quant, []
     if isinstance(quant, Quant):
-        site.lossy("BIAS_OVERFLOW", f"{int(low.sum())} bias values do not fit int32 at scale {scale_in * quant.scale:.3g}",
-                   fix="quantize the weights per channel, or widen the input's range", source="NNAPI int32 bias")  # fmt: skip
+        site.lossy(
+            "BIAS_OVERFLOW",
+            f"{int(low.sum())} bias values do not fit int32 at scale {scale_in * quant.scale:.3g}",
+            fix="quantize the weights per channel, or widen the input's range",
+            source="NNAPI int32 bias",
+        )
     raised = np.where(low, needed, scales)
     shape = [-1 if i == axis else 1 for i in range(codes.ndim)]
     shrunk = round_half_away(codes * (scales / raised).reshape(shape)).astype(codes.dtype)
-    step = site.log(BIAS_OVERFLOW, before=[array_side("scales", scales[low])], after=[array_side("scales", raised[low])],
-                    facts={"channels": np.flatnonzero(low).tolist()})  # fmt: skip
+    step = site.log(
+        BIAS_OVERFLOW,
+        before=[array_side("scales", scales[low])],
+        after=[array_side("scales", raised[low])],
+        facts={"channels": np.flatnonzero(low).tolist()},
+    )
     return shrunk, PerChannel(tuple(raised), quant.axis), [step]
 
 
@@ -159,7 +167,7 @@ def bias_operand(
 ) -> str:  # fmt: skip
     """The int32 bias at the accumulator's scale (product in float32, as the reference checks it)."""
     if isinstance(quant, PerChannel):
-        scales = (np.float32(scale_in) * np.array(quant.scales, np.float32)).astype(np.float64)
+        scales: Any = (np.float32(scale_in) * np.array(quant.scales, np.float32)).astype(np.float64)
         type = OperandType(OperandCode.TENSOR_INT32, (units,), None)
     else:
         product = np.float32(scale_in) * np.float32(quant.scale)
@@ -195,7 +203,7 @@ def requantized(site: Site, scale_in: float, quant: Quant | PerChannel, out: Qua
 
 def _convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str) -> None:
     stem, values = _origin(site)
-    quant_in, quant_out = _input_quant(site, input), site.quant_of(site.out)
+    quant_in, quant_out = _quant(site, input), _quant(site, site.out)
     geometry = Geometry(pair(params.stride), pair(params.padding), pair(params.dilation), params.groups,
                         params.transposed, pair(params.output_padding or (0, 0)))  # fmt: skip
     channels = (input.type.shape or ())[1]
@@ -211,7 +219,8 @@ def _convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str)
     logged = [requantized(site, quant_in.scale, quant, quant_out), *site.shift_step(site.out)]
     name = site.add(
         kind, input=site.nhwc(input), filter=weight, bias=bias, fuse=fuse, quant=quant_out, steps=logged,
-        facts={"layout": "NHWC"}, **geometry.arguments(), **extra_arguments(site, kind, codes_stored, geometry, channels),
+        facts={"layout": "NHWC"}, **geometry.arguments(),
+        **extra_arguments(site, kind, codes_stored, geometry, channels),
     )  # fmt: skip
     check_shape(site, name, site.out)
     site.place(name, Layout.nhwc(site.out_shape))
@@ -219,7 +228,7 @@ def _convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str)
 
 def _linear(site: Site, input: TorchValue, params: PackedParams, fuse: str) -> None:
     stem, values = _origin(site)
-    quant_in, quant_out = _input_quant(site, input), site.quant_of(site.out)
+    quant_in, quant_out = _quant(site, input), _quant(site, site.out)
     operand, codes, moved = flattened_input(site, input, params.weight.array, f"{stem}.weight")
     quant = weight_scales(site, params)
     codes, quant, steps = fitted_scales(site, codes, quant, params.bias, quant_in.scale, 0)
@@ -244,7 +253,7 @@ def _linear_as_convolution(
                     after=[array_side(f"{stem}.weight", filter, ("O", "H", "W", "I"))])  # fmt: skip
     weight = weight_operand(site, stem, values, filter, quant, 0, [step])
     image = site.reshape(operand, (rows, 1, 1, width), input)
-    pads = {f"pad_{side}": 0 for side in ("left", "right", "top", "bottom")}
+    pads: dict[str, Any] = {f"pad_{side}": 0 for side in ("left", "right", "top", "bottom")}
     name = site.add("CONV_2D", input=image, filter=weight, bias=bias, **pads, stride_w=1, stride_h=1, fuse=fuse,
                     quant=site.quant_of(site.out), steps=steps, suffix="image")  # fmt: skip
     site.note_operands(step, name)

@@ -23,8 +23,12 @@ def mean(site: Site, self: TorchValue, dim: Any = None, keepdim: bool = False, d
         _mean_as_pool(site, self)
         return
     if self.type.quant is not None:
-        site.lossy("MEAN_QUANTIZED", f"NNAPI's quantized MEAN truncates where PyTorch rounds (dims {list(dims)})",
-                   fix="average over H and W, which becomes AVERAGE_POOL_2D", source="AOSP 13 SimpleMath.cpp")  # fmt: skip
+        site.lossy(
+            "MEAN_QUANTIZED",
+            f"NNAPI's quantized MEAN truncates where PyTorch rounds (dims {list(dims)})",
+            fix="average over H and W, which becomes AVERAGE_POOL_2D",
+            source="AOSP 13 SimpleMath.cpp",
+        )
     reduce(site, "MEAN", self, dims)
 
 

@@ -56,7 +56,7 @@ def _resize(
                 source="torch upsample: area_pixel_compute_scale",
             )
     step = site.log(RESIZE_SIMPLIFIED, facts={"in": shape[2:], "out": out[2:], "scale": given, **flags})
-    arguments = {"nchw": False, **flags} if flags else {}
+    arguments: dict[str, Any] = {"nchw": False, **flags} if flags else {}
     name = site.add(kind, input=site.nhwc(input), out_width=out[3], out_height=out[2], steps=[step],
                     facts={"layout": "NHWC", **flags}, **arguments)  # fmt: skip
     check_shape(site, name, site.out)

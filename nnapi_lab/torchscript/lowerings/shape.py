@@ -212,7 +212,7 @@ def _strided(site: Site, value: TorchValue, dim: int, first: int, last: int, str
     end = [last if i == axis else size for i, size in enumerate(stored)]
     steps = [stride if i == axis else 1 for i in range(len(stored))]
     facts = {"dim": dim, "axis": axis, "begin": first, "end": last, "stride": stride}
-    tables = {
+    tables: dict[str, Any] = {
         label: site.int32(numbers, f"{site.out.name}.{label}", label)
         for label, numbers in (("begin", begin), ("end", end), ("strides", steps))
     }
