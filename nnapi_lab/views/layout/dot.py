@@ -64,10 +64,17 @@ def _strip_source(sketch: Sketch, strip: Strip) -> str:
         width, height = sketch.sizes[node]
         size = f"width={width / PIXELS:.4f} height={height / PIXELS:.4f}"
         lines.append(f"n{node} [{size}{_port(sketch, node)}];")
+    place = {node: position for position, node in enumerate(strip.nodes)}
+    last: dict[int, int] = {}
     for index in strip.edges:
         src, dst = sketch.edges[index]
-        # Heavy edges are kept straight: data runs down the middle, constants stand aside.
-        weight = 1 if src in sketch.constants else 8
+        if src not in sketch.constants:
+            last[dst] = max(last.get(dst, -1), place[src])
+    for index in strip.edges:
+        src, dst = sketch.edges[index]
+        # Heavy edges are kept straight: the deepest source stands right above its reader, else skip connections pull
+        # the graph askew block by block.
+        weight = 40 if last.get(dst) == place[src] else 1
         ends = f"tailport={_end(sketch, src, 's')} headport={_end(sketch, dst, 'n')}"
         lines.append(f"n{src} -> n{dst} [weight={weight} {ends}];")
     for index in strip.leaving:

@@ -141,7 +141,8 @@ def _columns(ladder: _Ladder, reach: Callable[[Key], tuple[float, float]], sketc
 
     def wish(key: Key, neighbours: dict[Key, list[Key]]) -> float:
         others = neighbours.get(key, [])
-        main = [other for other in others if other[0] != "n" or other[1] not in sketch.constants]
+        # Real neighbours before passing edges: a skip connection goes around, the main column stays straight.
+        main = [other for other in others if _leads(other, sketch)]
         chosen = main or others
         return sum(across[other] for other in chosen) / len(chosen) if chosen else across[key]
 
@@ -150,10 +151,15 @@ def _columns(ladder: _Ladder, reach: Callable[[Key], tuple[float, float]], sketc
         neighbours = ladder.above if down else ladder.below
         for rank in ladder.ranks if down else ladder.ranks[::-1]:
             wishes = [wish(key, neighbours) for key in rank]
-            weights = [0.05 if key[0] == "n" and key[1] in sketch.constants else 1.0 for key in rank]
+            weights = [1.0 if _leads(key, sketch) else 0.01 for key in rank]
             settled = _settle(wishes, [reach(key) for key in rank], weights)
             across.update(zip(rank, settled, strict=True))
     return across
+
+
+def _leads(key: Key, sketch: Sketch) -> bool:
+    """True for what stands in the main column: neither a constant nor a passing edge."""
+    return key[0] == "n" and key[1] not in sketch.constants
 
 
 def _settle(wishes: list[float], reaches: list[tuple[float, float]], weights: list[float]) -> list[float]:
