@@ -248,9 +248,8 @@ class OpSpec:
         """The type the standard's table is keyed by; a scalar (FILL's value) stands for the tensor of its type."""
         name = self.key or next(slot.name for slot in self.forms[0].inputs if not slot.scalar)
         held = types[name]
-        code = (held[0] if isinstance(held, tuple) else held).code
-        code: OperandCode = _TENSOR_OF.get(code, code)
-        return code
+        code: OperandCode = (held[0] if isinstance(held, tuple) else held).code
+        return _TENSOR_OF.get(code, code)
 
     def constraint(self, id: str) -> Constraint:
         return next(rule for rule in self.constraints if rule.id == id)
