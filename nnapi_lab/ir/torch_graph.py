@@ -86,6 +86,7 @@ class TorchValue:
     constant: Any = None
     is_constant: bool = False
     origin: str = ""  # attribute path of a parameter: "features.0.0.weight"
+    items: tuple[str, ...] = ()  # names of the members of a list that one node returns (split, chunk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class TorchGraph:
         for node in self.nodes:
             for output in node.outputs:
                 producers[output] = node
+                producers.update(dict.fromkeys(self.values[output].items, node))
             for read in dict.fromkeys(node.inputs):
                 consumers.setdefault(read, []).append(node)
         object.__setattr__(self, "_producers", MappingProxyType(producers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ def execute(
     kept = {name: held for name, held in env.items() if name in wanted}
     with quiet(), torch.no_grad(), using_engine(captured.engine):
         for node in graph.nodes:
-            for name, held in zip(node.outputs, _run_node(node, env), strict=True):
+            for name, held in _named_results(captured, node, _run_node(node, env)):
                 env[name] = held
                 if name in wanted:
                     kept[name] = held
@@ -44,6 +44,13 @@ def execute(
                 if last_use[name] == node.id and name not in captured.bindings:
                     env.pop(name, None)
     return kept
+
+
+def _named_results(captured: Captured, node: TorchNode, results: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """Results under their names, the members of a returned list under theirs."""
+    for name, held in zip(node.outputs, results, strict=True):
+        yield name, held
+        yield from zip(captured.graph[name].items, held if isinstance(held, list | tuple) else (), strict=False)
 
 
 def run_border(captured: Captured, nodes: Sequence[TorchNode], values: dict[str, Any]) -> None:
@@ -58,8 +65,6 @@ def _run_node(node: TorchNode, env: dict[str, Any]) -> tuple[Any, ...]:
     arguments = [env[name] for name in node.inputs]
     if node.kind in ("prim::ListConstruct", "prim::TupleConstruct"):
         return (arguments,)
-    if node.kind in ("prim::ListUnpack", "prim::TupleUnpack"):
-        return tuple(arguments[0])
     return evaluate(functional_twin(node.kind, node.overload), node.overload, arguments, len(node.outputs))
 
 

@@ -169,7 +169,8 @@ class Recorder:
         if isinstance(held, list | tuple):
             items = [self._tensor_entry(f"{name}.{i}", item) for i, item in enumerate(held)]
             kind = "Tensor[]" if isinstance(held, list) else "Tuple"
-            self.values[unique] = TorchValue(unique, TorchType(kind))
+            names = tuple(item.name for item in items)
+            self.values[unique] = TorchValue(unique, TorchType(kind), items=names)
             return Entry(unique, [] if isinstance(held, list) else (), False, "", items)
         self.values[unique] = TorchValue(unique, TorchType(type(held).__name__))
         return Entry(unique, held, False)
@@ -266,9 +267,6 @@ class Recorder:
         outputs = [value.debugName() for value in node.outputs()]
         if packed.items is None:
             raise CaptureError(f"{self._where(node)}: unpacks something that is neither list nor tuple")
-        if packed.name in self.values and not packed.known:
-            # The list came out of one node (split, chunk): unpacking it is a node of the graph too.
-            self._append(node, node.kind(), [packed.name], [item.name for item in packed.items])
         env.update(zip(outputs, packed.items, strict=True))
 
     def _branch(self, node: Any, env: dict[str, Entry]) -> None:
