@@ -54,7 +54,7 @@ def codes_of(values: Reals, type_: OperandType) -> np.ndarray:
         return values
     shifted = values / np.float32(type_.scale) + np.float32(type_.zero_point)
     low, high = code_limits(type_.code.numpy)
-    return np.clip(round_half_away(shifted), low, high).astype(type_.code.numpy)
+    return np.asarray(np.clip(round_half_away(shifted), low, high), type_.code.numpy)
 
 
 def box_list_seen(call: Call) -> str | None:
@@ -100,7 +100,7 @@ def moved_boxes(boxes: Reals, deltas: Reals, image_sizes: Reals) -> Reals:
         centres = centre + deltas[:, :, :2] * size
         corners = np.concatenate([centres - sizes / two, centres + sizes / two], axis=2)
     limits = image_sizes[:, None, [1, 0, 1, 0]]
-    return np.minimum(np.maximum(corners, np.float32(0)), limits)
+    return np.asarray(np.minimum(np.maximum(corners, np.float32(0)), limits))
 
 
 def overlaps(boxes: Reals, box: Reals) -> Reals:
@@ -308,7 +308,7 @@ def _soft_judge(flat: Reals, kernel: int, iou_threshold: float, sigma: float, nm
 
     def factor(iou: Reals) -> Reals:
         if kernel == GAUSSIAN:
-            return np.exp(-one * iou * iou / np.float32(sigma))
+            return np.asarray(np.exp(-one * iou * iou / np.float32(sigma)))
         return np.where(iou < threshold, one, np.float32(0) if kernel == HARD else one - iou)
 
     def judge(candidates: Indices, iou: Reals) -> npt.NDArray[np.bool_]:

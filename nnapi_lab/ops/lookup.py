@@ -43,7 +43,7 @@ def embedding_lookup(lookups: np.ndarray, values: np.ndarray) -> np.ndarray:
     seen = _row_outside(lookups, values.shape[0])
     if seen is not None:
         raise SimulationError(f"EMBEDDING_LOOKUP: {seen}")
-    return values[lookups]
+    return np.take(values, lookups, axis=0)
 
 
 def _row_outside(lookups: np.ndarray, rows: int) -> str | None:

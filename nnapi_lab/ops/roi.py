@@ -205,7 +205,7 @@ def _largest(bin: np.ndarray) -> np.ndarray:
     cells = bin.reshape(-1, bin.shape[-1])
     if bin.dtype.kind != "f":
         return np.asarray(cells.max(axis=0))
-    return np.where(np.isnan(cells[0]), cells[0], np.fmax.reduce(cells, axis=0))
+    return np.asarray(np.where(np.isnan(cells[0]), cells[0], np.fmax.reduce(cells, axis=0)))
 
 
 # --- declarations -------------------------------------------------------------------------------------------

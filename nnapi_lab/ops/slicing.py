@@ -117,9 +117,7 @@ _CONCATENATION = OpSpec(
         Constraint("C2", "the inputs have one rank and agree in every size outside the axis", _unlike_shapes),
         Constraint("C3", "inputs of unlike scales need the result's scale to be given", _scale_missing),
     ),
-    levels=(
-        LevelRule(3, "CONCATENATION of codes whose scale or zero point is not the result's", _scales_differ),
-    ),
+    levels=(LevelRule(3, "CONCATENATION of codes whose scale or zero point is not the result's", _scales_differ),),
     zero_sized=3,
     half="native",
 )
@@ -130,15 +128,16 @@ _CONCATENATION = OpSpec(
 
 def split_types(call: Call) -> Result:
     """`num_splits` equal parts; as many as are declared while the number is not known."""
-    input, axis, number = call["input"], call["axis"], call["num_splits"]
-    if number is None or number < 1:
+    input: OperandType = call["input"]
+    axis, number = call["axis"], call["num_splits"]
+    if number is None or number < 1 or _split_remainder(call) is not None:
         return (input.with_shape(None),) * max(1, len(call.declared))
     if input.shape is None or axis is None or _split_axis(call) is not None:
-        return (input.with_shape(None),) * number
+        return (input.with_shape(None),) * int(number)
     at = position(axis, len(input.shape))
     size = input.shape[at]
     part = unknown(size) if isinstance(size, Dim) else size // number
-    return (input.with_shape((*input.shape[:at], part, *input.shape[at + 1 :])),) * number
+    return (input.with_shape((*input.shape[:at], part, *input.shape[at + 1 :])),) * int(number)
 
 
 def split(input: np.ndarray, *, axis: int, num_splits: int) -> tuple[np.ndarray, ...]:
@@ -369,9 +368,7 @@ _STRIDED_SLICE = OpSpec(
         Constraint("C3", "a shrunk axis has a positive stride and a slice of one element", _shrunk_not_one),
     ),
     half="native",
-    notes=(
-        "x[-1] is begin -1 with the end masked: an end of 0 leaves no element, and the kernel refuses it.",
-    ),
+    notes=("x[-1] is begin -1 with the end masked: an end of 0 leaves no element, and the kernel refuses it.",),
 )
 
 
