@@ -249,7 +249,11 @@ def compare(
     ]
     order = {row.value: index for index, row in enumerate(rows)}
     ranked = sorted(rows, key=lambda row: (-row.relative, -(row.max_steps or 0), order[row.value]))
-    outputs = tuple(row for name in lowered.outputs for row in rows if row.value == name)
+    outputs = tuple(
+        _row(lowered, held, expected[held.value], accumulated[held.operand], isolated.get(held.operand))
+        for held in lowered.returned
+        if held.value in expected and held.operand in accumulated
+    )
     unaligned = tuple(
         value.name for value in lowered.graph.values.values()
         if value.type.is_tensor and not value.is_constant and value.name not in placed

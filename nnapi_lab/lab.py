@@ -25,6 +25,7 @@ from nnapi_lab.ir.model import Model
 from nnapi_lab.ir.operand_types import Quant, static_shape
 from nnapi_lab.ir.torch_graph import TorchGraph
 from nnapi_lab.rewrites.lowered import Lowered
+from nnapi_lab.rewrites.placement import Placement
 from nnapi_lab.rewrites.rule import Step
 from nnapi_lab.simulate import Engine, Probe, compile_model, simulate
 from nnapi_lab.text import write_nn
@@ -118,8 +119,8 @@ class LoweredModel:
         run_border(self.captured, self.result.head, values)
         arrays = [self._stored(name, values[name]) for name in self.result.inputs]
         outputs = compile_model(self.model, engine).run(arrays, probe)
-        for name, array in zip(self.result.outputs, outputs, strict=True):
-            values[name] = self._restored(name, array)
+        for placement, array in zip(self.result.returned, outputs, strict=True):
+            values[placement.value] = self._restored(placement, array)
         run_border(self.captured, self.result.tail, values)
         return _structured(self.graph.structure, [values[name] for name in self.graph.outputs])
 
@@ -128,8 +129,8 @@ class LoweredModel:
         type = self.model[placement.operand].type
         return placement.store(stored_elements(tensor), static_shape(type)).astype(type.code.numpy)
 
-    def _restored(self, name: str, array: np.ndarray) -> torch.Tensor:
-        placement, type = self.result.placements[name], self.graph[name].type
+    def _restored(self, placement: Placement, array: np.ndarray) -> torch.Tensor:
+        type = self.graph[placement.value].type
         elements = placement.read(array)
         if isinstance(type.quant, Quant):
             return quantized_tensor(elements, type.quant, getattr(torch, type.dtype or ""))

@@ -22,7 +22,8 @@ class Lowered:
     `made_by`: operand name → ids of the Steps that made or changed it; every operand has an entry.
     `inputs`, `outputs`: torch values that stand at the NNAPI model's inputs and outputs, in its order. They are the
     graph's own unless `head` (quantize nodes at the inputs) or `tail` (dequantize nodes at the outputs) are left to
-    the host.
+    the host. `returned`: how to read each NNAPI output as the torch value it stands for; a value may live in one
+    operand and be returned in another (a copy, or another layout).
     """
 
     graph: TorchGraph
@@ -37,6 +38,7 @@ class Lowered:
     outputs: tuple[str, ...] = ()
     head: tuple[TorchNode, ...] = ()
     tail: tuple[TorchNode, ...] = ()
+    returned: tuple[Placement, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("placements", "origins", "made_by"):

@@ -65,7 +65,7 @@ def lower_graph(
     builder = lowering.builder
     lowered = Lowered(
         graph, builder.build(), builder.log.steps, lowering.placements, builder.origins, builder.made_by,
-        tuple(refusals), tuple(lowering.warnings), inputs, outputs, head, tail,
+        tuple(refusals), tuple(lowering.warnings), inputs, outputs, head, tail, tuple(lowering.returned),
     )  # fmt: skip
     return lowered if refusals else run_passes(lowered)
 
@@ -176,7 +176,7 @@ def _output(site: Site, value: TorchValue, choice: LayoutChoice, position: int) 
     if operand in builder.model_inputs or operand in builder.model_outputs or builder[operand].is_constant:
         operand = _copied(site, value, operand)
     builder.output(operand)
-    site.place(operand, layout, value)
+    site.lowering.returned.append(site.placement(value, operand, layout))
 
 
 def _copied(site: Site, value: TorchValue, operand: str) -> str:

@@ -41,6 +41,7 @@ class Lowering:
     builder: Builder
     placements: dict[str, Placement] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
+    returned: list[Placement] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     _relaid: dict[tuple[str, Layout], str] = field(default_factory=dict)
 
@@ -92,6 +93,16 @@ class Site:
         """The layout a computed value is stored in; None for a constant, which can be stored in any."""
         return None if value.is_constant else self.held(value).layout
 
+    def as_permuted(self, value: TorchValue) -> tuple[str, Layout]:
+        """Operand and layout of a value stored in its own dimensions, in whatever order they lie.
+
+        A value stored under other dimensions (flattened channels last) is brought to plain order.
+        """
+        shape = value.type.shape or ()
+        held = self.held(value)
+        layout = held.layout if held.layout.dims == shape else Layout.plain(shape)
+        return self.read(value, layout), layout
+
     def plain(self, value: TorchValue) -> str:
         """The operand of `value` in logical row-major order, in its logical shape."""
         return self.read(value, Layout.plain(value.type.shape or ()))
@@ -139,7 +150,7 @@ class Site:
 
     def _relay(self, value: TorchValue, placement: Placement, layout: Layout) -> str:
         shape = self.builder.type_of(placement.operand).shape
-        if placement.layout == layout and shape == layout.stored_dims:
+        if placement.layout == layout and shape == (layout.stored_dims or (1,)):
             return placement.operand
         key = (value.name, layout)
         known = self.lowering._relaid.get(key)
@@ -152,7 +163,7 @@ class Site:
         """RESHAPE and TRANSPOSE from one layout to another; a TRANSPOSE over sizes of 1 is a RESHAPE."""
         operand, source = placement.operand, placement.layout
         if source.is_plain and layout.is_plain:
-            return self.reshape(operand, layout.stored_dims, value)
+            return self.reshape(operand, layout.stored_dims or (1,), value)
         if source.dims != layout.dims:
             if not source.is_plain:
                 plain = Layout.plain(source.dims)
@@ -226,14 +237,18 @@ class Site:
             self.note_operands(extra, *results)
         return results
 
-    def place(self, operand: str, layout: Layout | None = None, value: TorchValue | None = None) -> None:
+    def place(self, operand: str, layout: Layout | None = None, value: TorchValue | None = None) -> Placement:
         """Say that the node's result (or `value`) lives in `operand`, stored in `layout` (plain by default)."""
         value = value or self.out
+        placement = self.placement(value, operand, layout)
+        self.lowering.placements[value.name] = placement
+        return placement
+
+    def placement(self, value: TorchValue, operand: str, layout: Layout | None = None) -> Placement:
+        """How to read `value` back from `operand`, without saying that it lives there."""
         shape = value.type.shape or ()
-        type = self.builder.type_of(operand)
-        self.lowering.placements[value.name] = Placement(
-            value.name, operand, shape, layout or Layout.plain(shape), type.quant, self.code_shift(value)
-        )
+        quant = self.builder.type_of(operand).quant
+        return Placement(value.name, operand, shape, layout or Layout.plain(shape), quant, self.code_shift(value))
 
     def alias(self, value: TorchValue) -> None:
         """The node's result is `value` itself: same operand, same layout."""

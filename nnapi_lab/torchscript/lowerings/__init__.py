@@ -14,8 +14,10 @@ from nnapi_lab.torchscript.lowerings import (
     reduction,
     resizing,
     shape,
+    splitting,
 )
 
 FAMILIES = (
     activation, arithmetic, convolution, identity, joining, linear, pooling, quantized, reduction, resizing, shape,
+    splitting,
 )  # fmt: skip

@@ -38,9 +38,7 @@ def reduce(site: Site, kind: str, input: TorchValue, dims: Sequence[int]) -> Non
     Kept dimensions of size 1 make the stored order immaterial wherever only the channel is left.
     """
     shape = input.type.shape or ()
-    held = site.held(input)
-    layout = held.layout if held.layout.dims == shape else Layout.plain(shape)
-    operand = site.read(input, layout)
+    operand, layout = site.as_permuted(input)
     axes = sorted(layout.perm.index(d) for d in dims)
     steps = []
     if axes != list(dims):

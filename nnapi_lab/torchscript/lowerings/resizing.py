@@ -56,7 +56,9 @@ def _resize(
                 source="torch upsample: area_pixel_compute_scale",
             )
     step = site.log(RESIZE_SIMPLIFIED, facts={"in": shape[2:], "out": out[2:], "scale": given, **flags})
-    arguments: dict[str, Any] = {"nchw": False, **flags} if flags else {}
+    # RESIZE_NEAREST_NEIGHBOR came with the layout flag (level 3): there it cannot be left out.
+    needed = bool(flags) or kind == "RESIZE_NEAREST_NEIGHBOR"
+    arguments: dict[str, Any] = {"nchw": False, **flags} if needed else {}
     name = site.add(kind, input=site.nhwc(input), out_width=out[3], out_height=out[2], steps=[step],
                     facts={"layout": "NHWC", **flags}, **arguments)  # fmt: skip
     check_shape(site, name, site.out)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from nnapi_lab.ir.operand_types import OperandCode
+from nnapi_lab.ir.operand_types import OperandCode, static_shape
 from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.constants import PARAMETER_TENSOR
 from nnapi_lab.rewrites.layout import AXIS_MAPPED, FLATTENED_NHWC, NHWC_PLACEMENT
+from nnapi_lab.rewrites.operation import DIRECT
 from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.rule import Rule, Side
 from nnapi_lab.torchscript.lowerings.identity import drop
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
@@ -65,10 +67,8 @@ def reshape_to(site: Site, value: TorchValue) -> None:
     site.place(operand, Layout.plain(target))
 
 
-def array_like(name: str, shape: Sequence[int], axes: tuple[str, ...]) -> Any:
+def array_like(name: str, shape: Sequence[int], axes: tuple[str, ...]) -> Side:
     """A side without values."""
-    from nnapi_lab.rewrites.rule import Side
-
     return Side(name, tuple(shape), axes)
 
 
@@ -120,13 +120,9 @@ def transposed(site: Site, value: TorchValue, order: tuple[int, ...]) -> None:
     Whoever needs the elements in a particular order has them moved then.
     """
     shape = value.type.shape or ()
-    if any(size > 4 for size in (len(shape),)):
+    if len(shape) > 4:
         site.not_yet("PERMUTE_RANK", f"permute of rank {len(shape)}", source="NNAPI TRANSPOSE takes rank 1 to 4")
-    held = site.held(value)
-    if held.layout.dims != shape:
-        operand, layout = site.plain(value), Layout.plain(shape)
-    else:
-        operand, layout = held.operand, held.layout
+    operand, layout = site.as_permuted(value)
     position = {axis: new for new, axis in enumerate(order)}
     result = Layout(tuple(shape[axis] for axis in order), tuple(position[axis] for axis in layout.perm))
     step = site.log(NHWC_PLACEMENT if result.name == "NHWC" else AXIS_MAPPED, values=[value.name, site.out.name],
@@ -165,13 +161,11 @@ def _constant_pad(site: Site, input: TorchValue, pad: Sequence[int], value: floa
         site.not_yet("PAD_NEGATIVE", f"padding {list(pad)} crops", source="NNAPI PAD takes no negative amounts")
     if input.type.quant is not None and value != 0:
         site.not_yet("PAD_QUANTIZED", "padding a quantized tensor with a number other than 0")
-    held = site.held(input)
-    layout = held.layout if held.layout.dims == shape else Layout.plain(shape)
+    operand, layout = site.as_permuted(input)
     logical = [(0, 0)] * len(shape)
     for index in range(len(pad) // 2):
         logical[len(shape) - 1 - index] = (pad[2 * index], pad[2 * index + 1])
     table = padding_table(site, [logical[axis] for axis in layout.perm])
-    operand = site.read(input, layout)
     if value == 0:
         name = site.add("PAD", input=operand, paddings=table)
     else:
@@ -199,31 +193,50 @@ def select(site: Site, self: TorchValue, dim: int, index: int) -> None:
 
 
 def _strided(site: Site, value: TorchValue, dim: int, first: int, last: int, stride: int, shrink: bool) -> None:
-    """STRIDED_SLICE over the stored position of one logical dimension; select drops the dimension afterwards."""
+    """One slice along one logical dimension; select drops the dimension afterwards."""
+    operand, layout = site.as_permuted(value)
     shape = value.type.shape or ()
-    if site.code_of(value) == OperandCode.TENSOR_INT32:
-        site.not_yet("SLICE_INT32", "slicing int32 tensors", source="NNAPI STRIDED_SLICE has no TENSOR_INT32")
-    held = site.held(value)
-    layout = held.layout if held.layout.dims == shape else Layout.plain(shape)
-    operand = site.read(value, layout)
+    suffix = ".kept" if shrink else ""
+    name = sliced(site, operand, layout, dim, first, last, stride, name=f"{site.out.name}{suffix}")
+    if shrink:
+        drop_axis(site, name, Layout(with_size(shape, dim, 1), layout.perm), dim, site.out)
+    else:
+        site.place(name, Layout(with_size(shape, dim, len(range(first, last, stride))), layout.perm))
+
+
+def with_size(shape: Sequence[int], dim: int, size: int) -> tuple[int, ...]:
+    return tuple(size if axis == dim else full for axis, full in enumerate(shape))
+
+
+def sliced(
+    site: Site, operand: str, layout: Layout, dim: int, first: int, last: int, stride: int, *, name: str,
+    rule: Rule = DIRECT,
+) -> str:  # fmt: skip
+    """[first:last:stride] of the stored position of logical `dim`: STRIDED_SLICE, or SLICE for int32."""
     axis = layout.perm.index(dim)
-    stored = layout.stored_dims
+    stored = static_shape(site.builder.type_of(operand))
     begin = [first if i == axis else 0 for i in range(len(stored))]
-    end = [last if i == axis else size for i, size in enumerate(stored)]
-    steps = [stride if i == axis else 1 for i in range(len(stored))]
     facts = {"dim": dim, "axis": axis, "begin": first, "end": last, "stride": stride}
-    tables: dict[str, Any] = {
-        label: site.int32(numbers, f"{site.out.name}.{label}", label)
-        for label, numbers in (("begin", begin), ("end", end), ("strides", steps))
+    if site.builder.type_of(operand).code == OperandCode.TENSOR_INT32:
+        if stride != 1:
+            site.not_yet("SLICE_INT32", "slicing int32 tensors with a step", source="NNAPI STRIDED_SLICE types")
+        size = [last - first if i == axis else full for i, full in enumerate(stored)]
+        tables = {"begin": begin, "size": size}
+        kind, scalars = "SLICE", {}
+    else:
+        end = [last if i == axis else full for i, full in enumerate(stored)]
+        tables = {"begin": begin, "end": end, "strides": [stride if i == axis else 1 for i in range(len(stored))]}
+        kind, scalars = "STRIDED_SLICE", {"begin_mask": 0, "end_mask": 0, "shrink_axis_mask": 0}
+    constants: dict[str, Any] = {
+        label: site.int32(numbers, f"{name}.{label}", label) for label, numbers in tables.items()
     }
-    name = site.add("STRIDED_SLICE", input=operand, **tables, begin_mask=0, end_mask=0, shrink_axis_mask=0,
-                    facts=facts, suffix="kept" if shrink else "")  # fmt: skip
-    kept = tuple(len(range(first, last, stride)) if i == dim else size for i, size in enumerate(shape))
-    sliced = Layout(kept, layout.perm)
-    if not shrink:
-        site.place(name, sliced)
-        return
+    return site.add_all(kind, input=operand, **constants, **scalars, facts=facts, rule=rule, names=[name])[0]
+
+
+def drop_axis(site: Site, operand: str, layout: Layout, dim: int, value: TorchValue) -> None:
+    """Place `value` in `operand` without its logical dimension `dim`, which has size 1."""
     left = [axis for axis in layout.perm if axis != dim]
-    order = tuple(sorted(left).index(axis) for axis in left)
-    result = site.reshape(name, tuple(shape[axis] for axis in left) or (1,), site.out, site.out.name)
-    site.place(result, Layout(site.out_shape, order))
+    kept = sorted(left)
+    stored = tuple(layout.dims[axis] for axis in left)
+    result = site.reshape(operand, stored or (1,), value, value.name)
+    site.place(result, Layout(tuple(layout.dims[axis] for axis in kept), tuple(kept.index(a) for a in left)), value)
