@@ -12,6 +12,7 @@ from nnapi_lab.numerics.activation_range import float_range
 from nnapi_lab.ops.geometry import Window, from_nhwc, to_nhwc
 from nnapi_lab.ops.spec import Call
 from nnapi_lab.simulate.fast.integer_sums import (
+    LEAST_DEPTH,
     Filter,
     convolution_sums,
     matrix_product_is_exact,
@@ -102,7 +103,9 @@ def _on_codes(call: Call, weights: np.ndarray, bias: np.ndarray) -> Run:
     window = _window(call)
     codes, groups = _grouped(call, weights.astype(np.int16) - np.int16(call["filter"].zero_point))
     filter = Filter(codes, groups)
-    is_pointwise = groups == 1 and window == Window(1, 1, window.stride_h, window.stride_w)
+    is_pointwise = (
+        groups == 1 and codes.shape[3] >= LEAST_DEPTH and window == Window(1, 1, window.stride_h, window.stride_w)
+    )
     if is_pointwise and filter.fits_int8 and matrix_product_is_exact():
         return _pointwise(call, weights, filter, bias, window)
     finish = requantization(call, call["filter"], bias)

@@ -20,6 +20,7 @@ import torch
 from nnapi_lab.ops.geometry import Window
 
 EXACT_FLOAT32 = 2**24
+LEAST_DEPTH = 2  # torch 2.13 on CPU: `_int_mm` of [m, 1] and [1, n] is wrong
 
 # x [n, h, w, c] codes → accumulators [n * rows * columns, channels], int32 or float32 holding integers
 Sums = Callable[[np.ndarray], np.ndarray]
@@ -202,7 +203,7 @@ def _extremes(count: int, low: int, high: int, seed: int) -> np.ndarray:
 @cache
 def matrix_product_is_exact() -> bool:
     """Whether `torch._int_mm` is exact on this processor, tried on extreme values of several sizes."""
-    for rows, depth, columns in ((1, 64, 8), (17, 960, 16), (49, 33, 5)):
+    for rows, depth, columns in ((1, 64, 8), (17, 960, 16), (49, 33, 5), (3, LEAST_DEPTH, 3), (1, 8, 1)):
         a = _extremes(rows * depth, -128, 127, 1).reshape(rows, depth).astype(np.int8)
         b = _extremes(depth * columns, -128, 127, 2).reshape(columns, depth).astype(np.int8)
         a[0], b[0] = -128, -128

@@ -11,7 +11,7 @@ from nnapi_lab.ir.operand_types import OperandCode
 from nnapi_lab.numerics.activation_range import float_range
 from nnapi_lab.ops.spec import Call
 from nnapi_lab.simulate.fast.conv import zero_point_correction
-from nnapi_lab.simulate.fast.integer_sums import Filter, matrix_product_is_exact, matrix_sums, tensor_of
+from nnapi_lab.simulate.fast.integer_sums import LEAST_DEPTH, Filter, matrix_product_is_exact, matrix_sums, tensor_of
 from nnapi_lab.simulate.fast.requantize import requantization
 from nnapi_lab.simulate.fast.twins import twin
 
@@ -39,7 +39,7 @@ def _on_floats(call: Call, weights: np.ndarray, bias: np.ndarray) -> Run:
 
 def _on_codes(call: Call, weights: np.ndarray, bias: np.ndarray) -> Run | None:
     filter = Filter((weights.astype(np.int16) - np.int16(call["weights"].zero_point))[:, None, None, :])
-    if not (filter.fits_int8 and matrix_product_is_exact()):
+    if weights.shape[1] < LEAST_DEPTH or not (filter.fits_int8 and matrix_product_is_exact()):
         return None
     matrix = filter.codes.reshape(weights.shape)
     finish = requantization(call, call["weights"], bias + zero_point_correction(call, matrix))
