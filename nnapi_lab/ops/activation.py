@@ -56,8 +56,8 @@ def _clamped(input: np.ndarray, fuse: int, call: Call | None) -> np.ndarray:
         above = np.where(low < input, input, low)
         return np.where(high < above, high, above)
     held = with_scales(call)["input"]
-    bounds = quantized_range(fuse, held.scale, held.zero_point, *code_limits(input.dtype))
-    return np.clip(input, *bounds).astype(input.dtype)
+    low_code, high_code = quantized_range(fuse, held.scale, held.zero_point, *code_limits(input.dtype))
+    return np.clip(input, low_code, high_code).astype(input.dtype)
 
 
 # --- LOGISTIC, TANH, HARD_SWISH, ELU -----------------------------------------------------------------------
@@ -67,7 +67,8 @@ def _clamped(input: np.ndarray, fuse: int, call: Call | None) -> np.ndarray:
 def logistic(input: np.ndarray, *, call: Call | None = None) -> np.ndarray:
     """1 / (1 + exp(-x)); codes in fixed point, out at 1/256."""
     if input.dtype == np.float32:
-        return np.float32(1) / (np.float32(1) + np.exp(-input))
+        share: np.ndarray = np.float32(1) / (np.float32(1) + np.exp(-input))
+        return share
     held = with_scales(call)["input"]
     return logistic_codes(input, held.scale, held.zero_point)
 
@@ -75,7 +76,8 @@ def logistic(input: np.ndarray, *, call: Call | None = None) -> np.ndarray:
 def tanh(input: np.ndarray, *, call: Call | None = None) -> np.ndarray:
     """Hyperbolic tangent; codes in fixed point, out at 1/128."""
     if input.dtype == np.float32:
-        return np.tanh(input)
+        bent: np.ndarray = np.tanh(input)
+        return bent
     held = with_scales(call)["input"]
     return tanh_codes(input, held.scale, held.zero_point)
 
@@ -85,7 +87,8 @@ def hard_swish(input: np.ndarray, *, call: Call | None = None) -> np.ndarray:
     """x * clamp(x + 3, 0, 6) / 6; codes in 16-bit fixed point."""
     if input.dtype == np.float32:
         three, six = np.float32(3), np.float32(6)
-        return input * np.minimum(np.maximum(input + three, np.float32(0)), six) / six
+        gated: np.ndarray = input * np.minimum(np.maximum(input + three, np.float32(0)), six) / six
+        return gated
     call = with_scales(call)
     return hard_swish_codes(input, call["input"], call.out)
 

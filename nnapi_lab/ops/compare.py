@@ -81,12 +81,14 @@ _COMPARISONS = (
 
 def logical_and(input0: np.ndarray, input1: np.ndarray) -> np.ndarray:
     """True where both are."""
-    return input0 & input1
+    both: np.ndarray = input0 & input1
+    return both
 
 
 def logical_or(input0: np.ndarray, input1: np.ndarray) -> np.ndarray:
     """True where either is."""
-    return input0 | input1
+    either: np.ndarray = input0 | input1
+    return either
 
 
 def logical_not(input: np.ndarray) -> np.ndarray:

@@ -40,10 +40,9 @@ def pair_type(call: Call) -> Result:
 @_ieee
 def add(input0: np.ndarray, input1: np.ndarray, *, fuse: int, call: Call | None = None) -> np.ndarray:
     """input0 + input1, clamped; int32 wraps; codes: clamp(z + R(u0 + u1; t / (2^20 s_out)))."""
-    if input0.dtype == np.float32:
-        return clamp_float(input0 + input1, fuse)
-    if input0.dtype == np.int32:
-        return input0 + input1
+    if input0.dtype in (np.float32, np.int32):
+        plain: np.ndarray = input0 + input1
+        return plain if input0.dtype == np.int32 else clamp_float(plain, fuse)
     call = with_scales(call)
     return add_codes(input0, call["input0"], input1, call["input1"], call.out, fuse)
 
@@ -51,10 +50,9 @@ def add(input0: np.ndarray, input1: np.ndarray, *, fuse: int, call: Call | None 
 @_ieee
 def sub(input0: np.ndarray, input1: np.ndarray, *, fuse: int, call: Call | None = None) -> np.ndarray:
     """input0 - input1, clamped; int32 wraps; codes as ADD, with the second multiplier negated."""
-    if input0.dtype == np.float32:
-        return clamp_float(input0 - input1, fuse)
-    if input0.dtype == np.int32:
-        return input0 - input1
+    if input0.dtype in (np.float32, np.int32):
+        plain: np.ndarray = input0 - input1
+        return plain if input0.dtype == np.int32 else clamp_float(plain, fuse)
     call = with_scales(call)
     return sub_codes(input0, call["input0"], input1, call["input1"], call.out, fuse)
 
@@ -62,10 +60,9 @@ def sub(input0: np.ndarray, input1: np.ndarray, *, fuse: int, call: Call | None 
 @_ieee
 def mul(input0: np.ndarray, input1: np.ndarray, *, fuse: int, call: Call | None = None) -> np.ndarray:
     """input0 * input1, clamped; int32 wraps; codes: clamp(z + R((q0 - z0)(q1 - z1); f32(s0 s1) / s_out))."""
-    if input0.dtype == np.float32:
-        return clamp_float(input0 * input1, fuse)
-    if input0.dtype == np.int32:
-        return input0 * input1
+    if input0.dtype in (np.float32, np.int32):
+        plain: np.ndarray = input0 * input1
+        return plain if input0.dtype == np.int32 else clamp_float(plain, fuse)
     call = with_scales(call)
     return mul_codes(input0, call["input0"], input1, call["input1"], call.out, fuse)
 
@@ -225,7 +222,8 @@ def _extremum(kind: str, code: int, summary: str, kernel: Callable[..., np.ndarr
 @_ieee
 def power(base: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     """base to the power of exponent, C's powf: NaN for a negative base and a fractional exponent."""
-    return np.power(base, exponent)
+    raised: np.ndarray = np.power(base, exponent)
+    return raised
 
 
 _POW = OpSpec(
@@ -259,7 +257,8 @@ def _each(function: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndar
 def rsqrt(input: np.ndarray, *, call: Call | None = None) -> np.ndarray:
     """1 / sqrt(input): infinity at 0, NaN below; for codes both give the largest code."""
     if input.dtype == np.float32:
-        return np.float32(1) / np.sqrt(input)
+        inverse: np.ndarray = np.float32(1) / np.sqrt(input)
+        return inverse
     call = with_scales(call)
     return rsqrt_codes(input, call["input"], call.out)
 

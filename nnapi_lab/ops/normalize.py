@@ -41,7 +41,8 @@ def l2_normalization(input: np.ndarray, *, axis: int = -1, call: Call | None = N
     if input.dtype != np.float32:
         return l2_normalization_codes(input, with_scales(call)["input"].zero_point, axis)
     norm = np.sqrt(np.sum(input * input, axis=axis, keepdims=True))
-    return input / np.maximum(norm, SMALLEST_NORM)
+    scaled: np.ndarray = input / np.maximum(norm, SMALLEST_NORM)
+    return scaled
 
 
 _L2_NORMALIZATION = OpSpec(

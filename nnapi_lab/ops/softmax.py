@@ -30,7 +30,8 @@ def softmax(input: np.ndarray, *, beta: float, axis: int = -1, call: Call | None
     # The search for the largest element starts at -FLT_MAX and passes over NaN.
     largest = np.fmax.reduce(input, axis=axis, keepdims=True, initial=np.finfo(np.float32).min)
     powers = np.exp((input - largest) * np.float32(beta))
-    return powers / np.sum(powers, axis=axis, keepdims=True)
+    shares: np.ndarray = powers / np.sum(powers, axis=axis, keepdims=True)
+    return shares
 
 
 def softmax_type(call: Call) -> Result:
@@ -106,7 +107,8 @@ def log_softmax(input: np.ndarray, *, beta: float, axis: int) -> np.ndarray:
     for power in np.moveaxis(np.exp(scaled.astype(np.float64)), axis, 0):
         total = (total.astype(np.float64) + power).astype(precision)
     log_total = np.log(total.astype(np.float64)).astype(precision)
-    return scaled - np.expand_dims(log_total, axis)
+    log_shares: np.ndarray = scaled - np.expand_dims(log_total, axis)
+    return log_shares
 
 
 _LOG_SOFTMAX = OpSpec(
