@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from nnapi_lab.ops import (
     activation,
+    bidirectional_lstm,
     boxes,
     compare,
     control,
@@ -32,14 +33,15 @@ from nnapi_lab.ops import (
     slicing,
     softmax,
     space,
+    svdf,
     transpose_conv,
 )
 from nnapi_lab.ops.spec import OpSpec
 
 FAMILIES = (
-    activation, boxes, compare, control, conv, densify, detection, elementwise, keypoints, linear, lookup, lstm,
-    normalize, order, padding, pool, quantize, random, reduce, resize, rnn, roi, shape, slicing, softmax, space,
-    transpose_conv,
+    activation, bidirectional_lstm, boxes, compare, control, conv, densify, detection, elementwise, keypoints,
+    linear, lookup, lstm, normalize, order, padding, pool, quantize, random, reduce, resize, rnn, roi, shape,
+    slicing, softmax, space, svdf, transpose_conv,
 )  # fmt: skip
 
 

@@ -424,6 +424,9 @@ def rank_seen(call: Call) -> str | None:
         for type_ in held if isinstance(held, tuple) else (held,):
             if type_ is None or type_.rank is None:
                 continue
+            # An operand of open size may turn out omitted at execution; then its rank means nothing.
+            if slot.optional and not type_.is_static:
+                continue
             low, high = slot.rank if isinstance(slot.rank, tuple) else (slot.rank, slot.rank)
             if not low <= type_.rank <= high:
                 wanted = str(low) if low == high else f"{low} to {high}"
