@@ -57,7 +57,8 @@ def _clamped(input: np.ndarray, fuse: int, call: Call | None) -> np.ndarray:
         return np.where(high < above, high, above)
     held = with_scales(call)["input"]
     low_code, high_code = quantized_range(fuse, held.scale, held.zero_point, *code_limits(input.dtype))
-    return np.clip(input, low_code, high_code).astype(input.dtype)
+    clamped: np.ndarray = np.clip(input, low_code, high_code)
+    return clamped.astype(input.dtype)
 
 
 # --- LOGISTIC, TANH, HARD_SWISH, ELU -----------------------------------------------------------------------

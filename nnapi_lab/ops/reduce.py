@@ -66,8 +66,8 @@ def _finish(reduced: np.ndarray, input: np.ndarray, axes: np.ndarray, keep_dims:
 
 def _sum_in_order(elements: np.ndarray) -> np.ndarray:
     """Sum over axis 0, rounded after every addition."""
-    sums: np.ndarray = np.add.accumulate(elements, axis=0)
-    return sums[-1]
+    total: np.ndarray = np.add.accumulate(elements, axis=0)[-1]
+    return total
 
 
 # --- MEAN --------------------------------------------------------------------------------------------------
