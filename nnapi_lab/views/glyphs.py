@@ -7,6 +7,9 @@ from types import MappingProxyType
 
 from nnapi_lab.views.parts import NodeKind, Rewrite
 
+# Storage orders with the channel last: their tag is filled, others are outlined.
+CHANNELS_LAST = frozenset({"NHWC", "OHWI", "1HWC"})
+
 
 @dataclass(frozen=True, slots=True)
 class Glyph:

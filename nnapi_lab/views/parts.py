@@ -209,7 +209,8 @@ class WorkbenchPart:
         for link in self.links:
             yield "a link", link.left, "left", left
             yield "a link", link.right, "right", right
-        for item in (*self.steps, *self.problems):
+        items: tuple[StepPart | ProblemPart, ...] = (*self.steps, *self.problems)
+        for item in items:
             what = f"step {item.id}" if isinstance(item, StepPart) else f"the problem at {item.where}"
             yield from ((what, name, "left", left) for name in item.left)
             yield from ((what, name, "right", right) for name in item.right)

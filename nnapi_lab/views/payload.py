@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from nnapi_lab.views.arrange import Drawing, arrange
-from nnapi_lab.views.glyphs import GLYPHS, KIND_TITLES, outline
+from nnapi_lab.views.glyphs import CHANNELS_LAST, GLYPHS, KIND_TITLES, outline
 from nnapi_lab.views.layout.engine import Engine
 from nnapi_lab.views.parts import GraphPart, StepPart, WorkbenchPart
 
@@ -81,6 +81,7 @@ def _pane(drawing: Drawing) -> dict[str, Any]:
             lines=[[line.text, line.style, line.y] for line in face.lines],
             glyphs=list(face.glyphs),
             tag=face.tag,
+            channels_last=node.layout in CHANNELS_LAST,
         )
         nodes.append(fields)
     edges = [

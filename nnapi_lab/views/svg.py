@@ -7,7 +7,7 @@ from html import escape
 
 from nnapi_lab.views.arrange import Drawing, arrange
 from nnapi_lab.views.cards import TAG_CELL, TAG_PAD, Card, cells
-from nnapi_lab.views.glyphs import GLYPHS, KIND_TITLES, outline
+from nnapi_lab.views.glyphs import CHANNELS_LAST, GLYPHS, KIND_TITLES, outline
 from nnapi_lab.views.layout.engine import Engine
 from nnapi_lab.views.layout.plane import Box, Route
 from nnapi_lab.views.palette import THEMES, Theme
@@ -53,10 +53,14 @@ def path_data(route: Route) -> str:
 
 def _edge(route: Route, theme: Theme) -> str:
     stroke = THEMES[theme]["edge"]
-    x, y = route[-1]
+    (bend, level), (x, y) = route[-2:]
+    # A constant beside its reader comes from the right, everything else from above.
+    sideways = level == y and bend > x
+    first, second = ((6, -3.5), (6, 3.5)) if sideways else ((-3.5, -6), (3.5, -6))
     return (
         f'<path d="{path_data(route)}" fill="none" stroke="{stroke}" stroke-width="1.2"/>'
-        f'<path d="M{x - 3.5:.1f} {y - 6:.1f}L{x:.1f} {y:.1f}L{x + 3.5:.1f} {y - 6:.1f}Z" fill="{stroke}"/>'
+        f'<path d="M{x + first[0]:.1f} {y + first[1]:.1f}L{x:.1f} {y:.1f}'
+        f'L{x + second[0]:.1f} {y + second[1]:.1f}Z" fill="{stroke}"/>'
     )
 
 
@@ -88,18 +92,19 @@ def _node(node: NodePart, face: Card, box: Box, theme: Theme) -> str:
         shade = colour["muted"] if small else colour["ink"]
         parts.append(_words(13, line.y, line.text, 10 if small else 12, shade, MONO, bold=not small))
     if face.tag:
-        parts.append(_tag(face, theme))
+        parts.append(_tag(face, node.layout in CHANNELS_LAST, theme))
     parts.append("</g>")
     return "".join(parts)
 
 
-def _tag(face: Card, theme: Theme) -> str:
+def _tag(face: Card, filled: bool, theme: Theme) -> str:
     colour = THEMES[theme]
     wide = cells(face.tag) * TAG_CELL + TAG_PAD
     y = face.lines[1].y - 9.5
+    fill, ink = (colour["layout"], colour["layout-ink"]) if filled else ("none", colour["ink"])
     return (
-        f'<rect x="{face.width - wide - 9:.1f}" y="{y:.1f}" width="{wide:.1f}" height="12" rx="3" fill="none" '
-        f'stroke="{colour["layout"]}"/>' + _words(face.width - wide - 5, y + 9.2, face.tag, 9, colour["ink"], MONO)
+        f'<rect x="{face.width - wide - 9:.1f}" y="{y:.1f}" width="{wide:.1f}" height="12" rx="3" fill="{fill}" '
+        f'stroke="{colour["layout"]}"/>' + _words(face.width - wide - 5, y + 9.2, face.tag, 9, ink, MONO)
     )
 
 

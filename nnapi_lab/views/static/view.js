@@ -18,7 +18,7 @@ const KEYS = [
   ["← →", "neighbours at the same height"],
   ["Home End", "first, last node"],
   ["Enter Space", "pin the node and its partners, open the inspector"],
-  ["m", "jump to the partner in the other graph; again for the next one"],
+  ["m", "jump to the partner in the other graph, and back"],
   ["/", "search: words, layout:NHWC, kind:constant, rewrite:fusion, dtype:, scope:, err>0.1"],
   ["Enter ⇧Enter", "in the search field: next, previous match"],
   ["+ − 0", "zoom in, out, fit the width (also Ctrl with the wheel)"],
@@ -139,7 +139,7 @@ function drawNode(data, node, at, partners) {
   for (const [text, style, y] of node.lines) parts.push(svg("text", { class: `nl-t-${style}`, x: 13, y }, text));
   if (node.tag) {
     const wide = node.tag.length * 5.5 + 8, y = node.lines[1][2] - 9.5;
-    parts.push(svg("g", { class: "nl-tag", "data-layout": node.layout, transform: `translate(${node.w - wide - 9} ${y})` },
+    parts.push(svg("g", { class: `nl-tag${node.channels_last ? " is-last" : ""}`, transform: `translate(${node.w - wide - 9} ${y})` },
       svg("rect", { width: wide, height: 12.5, rx: 3 }), svg("text", { x: 4, y: 9.4 }, node.tag)));
   }
   if (node.state === "failed") parts.push(svg("path", { class: "nl-cross", d: `M${node.w - 5} -5l10 10m0 -10l-10 10` }));
@@ -282,13 +282,21 @@ function pairsTable(rows, className = "nl-pairs") {
 
 const axisClass = (axis) => `nl-axis${/^[NCHWOI]$/.test(axis) ? ` nl-axis-${axis}` : ""}`;
 
-function tensor(part, role) {
+function tensor(part, role, { below = false } = {}) {
   const dims = part.shape.map((size, n) => html("span", { class: axisClass(part.axes[n] || "") },
     part.axes[n] ? html("i", {}, part.axes[n]) : null, html("b", {}, size)));
-  const body = [html("div", { class: "nl-tensor-name" }, html("em", {}, role), html("code", {}, part.name), html("span", {}, [part.dtype, part.quant].filter(Boolean).join(" · ")))];
-  if (dims.length) body.push(html("div", { class: "nl-dims", "aria-label": part.shape.map((size, n) => `${part.axes[n] || ""} ${size}`).join(", ") }, dims));
-  if (part.sample.length) body.push(html("div", { class: "nl-sample" }, html("em", {}, "first values"), part.sample.map((value) => html("code", {}, value)), html("span", {}, "…")));
-  return html("div", { class: "nl-tensor" }, body);
+  const name = html("div", { class: "nl-tensor-name" }, html("em", {}, role), html("code", {}, part.name), html("span", {}, [part.dtype, part.quant].filter(Boolean).join(" · ")));
+  const row = dims.length ? html("div", { class: "nl-dims", "aria-label": part.shape.map((size, n) => `${part.axes[n] || ""} ${size}`).join(", ") }, dims) : null;
+  return html("div", { class: "nl-tensor" }, below ? [row, name] : [name, row]);
+}
+const sample = (part, role) => (part.sample.length
+  ? html("div", { class: "nl-sample" }, html("em", {}, `first values ${role}`), part.sample.map((value) => html("code", {}, value)), html("span", {}, "…")) : null);
+
+// Before above after; where axes only changed places, lines between the two rows say which went where.
+function tensorPair(before, after) {
+  const lines = crossing(before, after);
+  return html("div", { class: "nl-pair" }, tensor(before, "before"), lines, tensor(after, "after", { below: lines !== null }),
+    sample(before, "before"), sample(after, "after"));
 }
 
 // Lines from each axis to where it went; only where both sides name the same axes, each once.
@@ -309,10 +317,10 @@ function stepCard(data, step, open = true) {
   const tensors = [];
   const pairs = Math.min(step.before.length, step.after.length);
   for (let n = 0; n < pairs; n += 1) {
-    tensors.push(html("div", { class: "nl-pair" }, tensor(step.before[n], "before"), crossing(step.before[n], step.after[n]), tensor(step.after[n], "after")));
+    tensors.push(tensorPair(step.before[n], step.after[n]));
   }
-  step.before.slice(pairs).forEach((part) => tensors.push(tensor(part, "before")));
-  step.after.slice(pairs).forEach((part) => tensors.push(tensor(part, "after")));
+  step.before.slice(pairs).forEach((part) => tensors.push(tensor(part, "before"), sample(part, "before")));
+  step.after.slice(pairs).forEach((part) => tensors.push(tensor(part, "after"), sample(part, "after")));
   return html("details", { class: `nl-step nl-k-${step.kind}`, open: open ? "" : null, "data-step": step.id },
     html("summary", {}, icon(data, step.kind), html("strong", {}, step.title), html("code", {}, step.rule), html("span", { class: "nl-count" }, `#${step.id}`)),
     step.why && html("p", { class: "nl-why" }, step.why),
@@ -450,7 +458,8 @@ function createView(model, el) {
       const lines = [];
       const shownPairs = new Set();
       // A constant beside an operation that is linked too needs no rope of its own: it is lit, and one rope tells it.
-      const told = (side, at, from) => data[side].nodes[at].kind === "constant" && index.readers[side][at].some((n) => index.partners[other(side)][from].includes(n));
+      const asked = (side, at) => [state.hover, state.origin].some((one) => one && one.side === side && one.at === at);
+      const told = (side, at, from) => !asked(side, at) && data[side].nodes[at].kind === "constant" && index.readers[side][at].some((n) => index.partners[other(side)][from].includes(n));
       const rope = (left, right, strong) => {
         const key = `${left} ${right}`;
         if (told("right", right, left) || told("left", left, right)) return;
@@ -481,7 +490,7 @@ function createView(model, el) {
   // ---- hover and selection
   const describe = (side, at) => {
     const node = data[side].nodes[at], count = index.partners[side][at].length;
-    const name = node.label.includes(node.id) ? node.label : `${node.label} ${node.id}`;
+    const name = node.label === node.id ? node.label : `${node.label} ${node.id}`;
     return `${name} → ${plural(count, `${data[other(side)].title} item`)}`;
   };
   const hover = (side, at) => {
