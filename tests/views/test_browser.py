@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,6 +68,14 @@ def page(open_page: Open, mobilenet: WorkbenchPart) -> playwright.Page:
     return open_page(workbench_html(mobilenet))
 
 
+def wait_until(page: playwright.Page, expression: str) -> None:
+    """Ask again and again, for ten seconds: the page's own policy forbids Playwright's waiting, which evaluates."""
+    end = time.monotonic() + 10
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"never became true: {expression}"
+        page.wait_for_timeout(20)
+
+
 def node(page: playwright.Page, side: str, label: str) -> playwright.Locator:
     return page.locator(f"[data-side={side}] .nl-node").filter(has_text=label).first
 
@@ -128,12 +137,13 @@ def test_click_brings_the_partner_into_view(open_page: Open, deep: WorkbenchPart
     page = open_page(workbench_html(deep))
     page.locator(".nl-search").fill("conv51")
     page.keyboard.press("Enter")
-    page.wait_for_function(
+    wait_until(
+        page,
         """() => ["left", "right"].every((side) => {
           const pane = document.querySelector(`[data-side=${side}] .nl-scroll`).getBoundingClientRect();
           const box = document.querySelector(`[data-side=${side}] .is-partner`).getBoundingClientRect();
           return box.top >= pane.top && box.bottom <= pane.bottom;
-        })"""
+        })""",
     )
     centres = page.evaluate(
         """() => [".nl-torch.is-partner", ".nl-operation.is-partner"].map((one) => {
@@ -147,7 +157,7 @@ def test_click_brings_the_partner_into_view(open_page: Open, deep: WorkbenchPart
 def test_panes_scroll_together(open_page: Open, deep: WorkbenchPart) -> None:
     page = open_page(workbench_html(deep))
     page.evaluate("document.querySelector('[data-side=left] .nl-scroll').scrollTop = 2000")
-    page.wait_for_function("document.querySelector('[data-side=right] .nl-scroll').scrollTop === 2000")
+    wait_until(page, "document.querySelector('[data-side=right] .nl-scroll').scrollTop === 2000")
 
 
 def test_keyboard_alone(page: playwright.Page) -> None:
@@ -249,7 +259,7 @@ def test_theme_follows_system_host_and_reader(open_page: Open, mobilenet: Workbe
     theme = "document.querySelector('.nl-root').dataset.theme"
     assert page.evaluate(theme) == "dark"
     page.evaluate("document.body.dataset.jpThemeLight = 'true'")
-    page.wait_for_function(f"{theme} === 'light'")
+    wait_until(page, f"{theme} === 'light'")
     page.click("[aria-label^=Theme]")
     assert page.evaluate(theme) == "dark"
     assert page.evaluate("getComputedStyle(document.querySelector('.nl-root')).backgroundColor") == "rgb(19, 23, 28)"
