@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from nnapi_lab.simulate.plan import Plan, Task, concrete, draw
 from nnapi_lab.validate.structure import require_structure
 
 Probe = Callable[[Operation, str, np.ndarray], np.ndarray | None]
-Engine = Literal["fast", "reference"]
-Relaxed = Literal["ignore", "float16"]
+Engine = str  # one of ENGINES
+Relaxed = str  # "ignore" or "float16"
 
 ENGINES = ("fast", "reference")
 _PLANS_KEPT = 8
@@ -74,7 +74,7 @@ class Executable:
         # The main model decides for all: its relaxed flag overrides that of the models it refers to.
         as_half = relaxed == "float16" and model.relaxed
         own = Settings(twins_of(engine), as_half, self._run_child, loop_seconds)
-        self._settings = own if parent is None else parent._settings
+        self._settings: Settings = own if parent is None else parent._settings
         for operand in model.constants:
             if isinstance(operand.value, Model):
                 self._child(operand.value)

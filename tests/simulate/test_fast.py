@@ -294,6 +294,25 @@ def test_pools_are_equal(kind: str, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
+@settings(max_examples=60)
+def test_resize_bilinear_is_equal_to_the_bit(data: st.DataObject) -> None:
+    """Also on float32: the twin adds in the reference's order, so 1e-5 would be slack; it is compared exactly."""
+    rng = np.random.default_rng(data.draw(seeds))
+    sizes = [data.draw(st.integers(1, 9)) for _ in range(4)]
+    flags = data.draw(st.sampled_from([{}, {"align_corners": True}, {"half_pixel_centers": True}]))
+    nchw = data.draw(st.booleans())
+    scalars = {"out_width": sizes[0], "out_height": sizes[1], "nchw": nchw, **flags}
+    shape = (2, 3, *sizes[2:]) if nchw else (2, *sizes[2:], 3)
+    if data.draw(st.booleans()):
+        stored = codes(rng, shape, np.dtype(np.uint8))
+        call = by_hand.use("RESIZE_BILINEAR", input=(stored, Quant(0.5, 3)), **scalars)
+    else:
+        call = by_hand.use("RESIZE_BILINEAR", input=rng.normal(size=shape).astype(np.float32), **scalars)
+    assert not broken_rules(call, "test")
+    np.testing.assert_array_equal(TWINS["RESIZE_BILINEAR"](call)(call.value("input"))[0], by_hand.run(call))
+
+
+@given(data=st.data())
 @settings(max_examples=40)
 def test_concatenation_is_equal_to_the_bit(data: st.DataObject) -> None:
     dtype = data.draw(signedness)

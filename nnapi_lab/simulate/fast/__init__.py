@@ -5,7 +5,7 @@ They use torch and numba; nothing outside this package imports either for the si
 
 from __future__ import annotations
 
-from nnapi_lab.simulate.fast import conv, elementwise, join, linear, pool
+from nnapi_lab.simulate.fast import conv, elementwise, join, linear, pool, resize
 from nnapi_lab.simulate.fast.twins import TWINS, twin
 
-__all__ = ["TWINS", "conv", "elementwise", "join", "linear", "pool", "twin"]
+__all__ = ["TWINS", "conv", "elementwise", "join", "linear", "pool", "resize", "twin"]

@@ -21,6 +21,7 @@ from nnapi_lab.simulate.fast.integer_sums import (
     tensor_of,
 )
 from nnapi_lab.simulate.fast.requantize import requantization
+from nnapi_lab.simulate.fast.shapes import nhwc_shape
 from nnapi_lab.simulate.fast.twins import twin
 
 Results = tuple[np.ndarray, ...]
@@ -61,17 +62,10 @@ def _grouped(call: Call, weights: np.ndarray) -> tuple[np.ndarray, int]:
     """The filter as [out, h, w, in per group], and the number of groups."""
     if call.spec.kind == "DEPTHWISE_CONV_2D":
         # Output channel k m + q belongs to input channel k: torch's order of groups too.
-        return np.ascontiguousarray(weights[0].transpose(2, 0, 1)[..., None]), _depth(call)
+        return np.ascontiguousarray(weights[0].transpose(2, 0, 1)[..., None]), nhwc_shape(
+            call["input"], bool(call.get("nchw"))
+        )[3]
     return weights, call.get("num_groups") or 1
-
-
-def _depth(call: Call) -> int:
-    return call["input"].shape[1 if call.get("nchw") else 3]
-
-
-def _nhwc_shape(call: Call, name: str | None = None) -> tuple[int, ...]:
-    shape = call.out.shape if name is None else call[name].shape
-    return (shape[0], shape[2], shape[3], shape[1]) if call.get("nchw") else tuple(shape)
 
 
 # --- float32 -------------------------------------------------------------------------------------------
@@ -100,7 +94,7 @@ def _on_floats(call: Call, weights: np.ndarray, bias: np.ndarray) -> Run:
 
 
 def _on_codes(call: Call, weights: np.ndarray, bias: np.ndarray) -> Run:
-    window = _window(call)
+    window, nchw = _window(call), bool(call.get("nchw"))
     codes, groups = _grouped(call, weights.astype(np.int16) - np.int16(call["filter"].zero_point))
     filter = Filter(codes, groups)
     is_pointwise = (
@@ -112,8 +106,8 @@ def _on_codes(call: Call, weights: np.ndarray, bias: np.ndarray) -> Run:
     if finish is None:
         return _by_reference(call, weights, bias)
     input = call["input"]
-    sums = convolution_sums(filter, window, input.zero_point, input.code.numpy, _nhwc_shape(call, "input"))
-    shape, dtype = _nhwc_shape(call), call.out.code.numpy
+    sums = convolution_sums(filter, window, input.zero_point, input.code.numpy, nhwc_shape(call["input"], nchw))
+    shape, dtype = nhwc_shape(call.out, nchw), call.out.code.numpy
 
     def run(x: np.ndarray) -> np.ndarray:
         out = np.empty(shape, dtype)
@@ -129,8 +123,8 @@ def _pointwise(call: Call, given: np.ndarray, filter: Filter, bias: np.ndarray, 
     finish = requantization(call, call["filter"], bias + zero_point_correction(call, matrix))
     if finish is None:
         return _by_reference(call, given, bias)
-    weights = torch.from_numpy(matrix.astype(np.int8)).t()
-    shape, dtype = _nhwc_shape(call), call.out.code.numpy
+    weights, nchw = torch.from_numpy(matrix.astype(np.int8)).t(), bool(call.get("nchw"))
+    shape, dtype = nhwc_shape(call.out, nchw), call.out.code.numpy
     strides = (window.stride_h, window.stride_w)
 
     def run(x: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from nnapi_lab.ir.operand_types import OperandCode
 from nnapi_lab.ops.spec import Call
 from nnapi_lab.simulate.fast.compiled import compiled
+from nnapi_lab.simulate.fast.shapes import known_shape
 from nnapi_lab.simulate.fast.tables import bits, look_up, look_up_pair, pair_table, unary_table
 from nnapi_lab.simulate.fast.twins import twin
 
@@ -39,7 +40,7 @@ def pair(call: Call) -> Callable[..., Results] | None:
     if call[first].code not in CODES or call[second].code not in CODES:
         return None
     table = pair_table(call, first, second)
-    shape = call.out.shape
+    shape = known_shape(call.out)
 
     def run(left: np.ndarray, right: np.ndarray) -> Results:
         out = np.empty(shape, table.dtype)
@@ -71,7 +72,7 @@ def quantize(call: Call) -> Callable[..., Results] | None:
 
 
 @compiled
-def _quantize(x, scale, zero, low, high, out):  # type: ignore[no-untyped-def]
+def _quantize(x, scale, zero, low, high, out):
     for i in range(x.size):
         ratio = x[i] / scale
         whole = np.trunc(ratio)

@@ -146,7 +146,7 @@ def _float_sums(filter: Filter, window: Window, zero_point: int, largest: int) -
 
     def run(x: np.ndarray) -> np.ndarray:
         pad, pads, _ = _pads(window, x.shape)
-        centered = x.astype(kind) - kind(zero_point)
+        centered = np.subtract(x, zero_point, dtype=kind)
         if pads is not None:
             centered = surrounded(centered, pads, 0)
         out = torch.conv2d(

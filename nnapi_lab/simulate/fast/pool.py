@@ -12,6 +12,7 @@ from nnapi_lab.numerics.averages import average_pool_codes
 from nnapi_lab.ops.geometry import from_nhwc, to_nhwc
 from nnapi_lab.ops.spec import Call
 from nnapi_lab.simulate.fast.compiled import compiled
+from nnapi_lab.simulate.fast.shapes import nhwc_shape
 from nnapi_lab.simulate.fast.twins import twin
 
 
@@ -22,8 +23,7 @@ def pooling(call: Call) -> Callable[..., tuple[np.ndarray, ...]] | None:
         return None
     scalars, nchw, dtype = call.resolved(), bool(call.get("nchw")), call.out.code.numpy
     geometry = tuple(scalars[name] for name in ("pad_top", "pad_left", "stride_h", "stride_w", "filter_h", "filter_w"))
-    shape = call.out.shape
-    wanted = (shape[0], shape[2], shape[3], shape[1]) if nchw else shape
+    wanted = nhwc_shape(call.out, nchw)
     reduce = _average if call.spec.kind == "AVERAGE_POOL_2D" else _maximum
     low, high = _range(call)
 
@@ -37,7 +37,8 @@ def pooling(call: Call) -> Callable[..., tuple[np.ndarray, ...]] | None:
 def _range(call: Call) -> tuple[float, float]:
     out = call.out
     if not call.is_quantized:
-        return float_range(call["fuse"])
+        low, high = float_range(call["fuse"])
+        return float(low), float(high)
     return quantized_range(call["fuse"], out.scale, out.zero_point, *out.code.code_range)
 
 
@@ -59,7 +60,7 @@ def _maximum(x: np.ndarray, shape: tuple[int, ...], geometry: tuple[int, ...], l
 
 
 @compiled
-def _window_sums(x, top, left, stride_h, stride_w, filter_h, filter_w, sums, counts):  # type: ignore[no-untyped-def]
+def _window_sums(x, top, left, stride_h, stride_w, filter_h, filter_w, sums, counts):
     for n in range(sums.shape[0]):
         for row in range(sums.shape[1]):
             y0 = row * stride_h - top
@@ -75,7 +76,7 @@ def _window_sums(x, top, left, stride_h, stride_w, filter_h, filter_w, sums, cou
 
 
 @compiled
-def _window_maxima(x, top, left, stride_h, stride_w, filter_h, filter_w, out):  # type: ignore[no-untyped-def]
+def _window_maxima(x, top, left, stride_h, stride_w, filter_h, filter_w, out):
     for n in range(out.shape[0]):
         for row in range(out.shape[1]):
             y0 = row * stride_h - top

@@ -68,7 +68,7 @@ def requantization(call: Call, filter_type: OperandType, bias: np.ndarray) -> Re
 
 
 @compiled
-def _requantize(acc, bias, mantissa, shift, half, odd, zero_point, low, high, out):  # type: ignore[no-untyped-def]
+def _requantize(acc, bias, mantissa, shift, half, odd, zero_point, low, high, out):
     for row in range(acc.shape[0]):
         for channel in range(acc.shape[1]):
             total = np.int64(np.int32(np.int64(acc[row, channel]) + bias[channel]))  # an int32, as in C

@@ -66,14 +66,14 @@ def bits(codes: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def look_up(indices, table, out):  # type: ignore[no-untyped-def]
+def look_up(indices, table, out):
     """out[i] = table[indices[i]]."""
     for i in range(indices.size):
         out[i] = table[indices[i]]
 
 
 @compiled
-def look_up_pair(first, second, table, out):  # type: ignore[no-untyped-def]
+def look_up_pair(first, second, table, out):
     """out[i] = table[first[i], second[i]]."""
     for i in range(first.size):
         out[i] = table[first[i], second[i]]
