@@ -13,7 +13,7 @@ from typing import Any
 from nnapi_lab.encode.torch_nnapi import SOURCE
 from nnapi_lab.encode.words import CHANNELS_LAST, CONTIGUOUS, SCALAR_OR_VECTOR
 from nnapi_lab.ir.findings import Refusal
-from nnapi_lab.ir.operand_types import OperandCode, OperandType
+from nnapi_lab.ir.operand_types import OperandCode, OperandType, Quant
 from nnapi_lab.rewrites.lowered import Lowered
 from nnapi_lab.rewrites.placement import NHWC, Layout, Placement
 
@@ -67,12 +67,12 @@ def interface_of(lowered: Lowered) -> tuple[Interface, list[Refusal]]:
     refusals: list[Refusal] = []
     names = _argument_names(graph.inputs)
     arguments, results = [], []
-    for name, value, operand in zip(names, graph.inputs, model.inputs, strict=True):
+    for name, value, border, operand in zip(names, graph.inputs, lowered.inputs, model.inputs, strict=True):
         problem = _problem(model[operand].type, INPUT_CODES)
         if problem:
             refusals.append(_refusal("INPUT", f"input {value}", f"{value} is stored as {problem}"))
         else:
-            arguments.append(_argument(lowered, name, value, model[operand].type))
+            arguments.append(_argument(lowered, name, value, border, model[operand].type))
     for index, (value, operand) in enumerate(zip(graph.outputs, model.outputs, strict=True)):
         problem = _problem(model[operand].type, RESULT_CODES)
         if problem:
@@ -111,11 +111,17 @@ def _argument_names(values: Sequence[str]) -> list[str]:
 # --- one tensor ----------------------------------------------------------------------------------------------
 
 
-def _argument(lowered: Lowered, name: str, value: str, type: OperandType) -> Row:
-    placement, torch_type = lowered.placements[value], lowered.graph[value].type
+def _argument(lowered: Lowered, name: str, value: str, border: str, type: OperandType) -> Row:
+    """`border` is the value NNAPI gets: `value` itself, or what a quantize node left to the host makes of it."""
+    placement, torch_type = lowered.placements[border], lowered.graph[value].type
     shape, dtype = list(torch_type.shape or ()), torch_type.dtype or "float32"
     type_text = f"{dtype}[{','.join(map(str, shape))}]"
     text = f"self.expected({name}, {name!r}, {_list(shape)}, {DTYPES[dtype]}, {type_text!r})"
+    if border != value:
+        inner = lowered.graph[border].type
+        dtype = inner.dtype or ""
+        quant = inner.quant if isinstance(inner.quant, Quant) else Quant(1.0)
+        text = f"torch.quantize_per_tensor({text}, {quant.scale!r}, {quant.zero_point}, {DTYPES[dtype]})"
     if placement.code_shift:
         text = _shifted(text, -placement.code_shift, "uint8")
     elif dtype != INPUT_CODES[type.code]:
@@ -127,7 +133,9 @@ def _argument(lowered: Lowered, name: str, value: str, type: OperandType) -> Row
 
 
 def _result(lowered: Lowered, index: int, value: str, type: OperandType) -> Row:
-    placement, torch_type = lowered.placements[value], lowered.graph[value].type
+    """`value` is what the model returns; NNAPI gives it, or what a dequantize node left to the host starts from."""
+    placement = lowered.returned[index]
+    torch_type = lowered.graph[placement.value].type
     text, dtype = f"results[{index}]", torch_type.dtype or "float32"
     memory_format = _memory_format(placement, type)
     if memory_format == CONTIGUOUS:
@@ -136,6 +144,8 @@ def _result(lowered: Lowered, index: int, value: str, type: OperandType) -> Row:
         text = _shifted(text, placement.code_shift, "int8")
     elif dtype != RESULT_CODES[type.code]:
         text = f"{text}.to(torch.{dtype})"
+    if placement.value != value:
+        text = f"{text}.dequantize()"
     if memory_format == CONTIGUOUS and type.rank == 1:
         memory_format = SCALAR_OR_VECTOR
     return _row(f"r{index}", text, memory_format, type, RESULT_CODES)
