@@ -17,7 +17,7 @@ from nnapi_lab.ir.operand_types import OperandType, PerChannel, Quant, shape_tex
 from nnapi_lab.ir.torch_graph import PackedParams, TensorData, TorchGraph, TorchNode, TorchValue
 from nnapi_lab.rewrites.lowered import Lowered
 from nnapi_lab.rewrites.rule import Side, Step
-from nnapi_lab.text import operation_line
+from nnapi_lab.text import call_text
 from nnapi_lab.validate import Report
 from nnapi_lab.validate.levels import level_text
 from nnapi_lab.views.parts import (
@@ -282,7 +282,7 @@ class _RightSide:
             shape_text(types[0].shape),
             types[0].code.name,
             tuple(dict.fromkeys(rewrites)),
-            text=operation_line(self.model, operation),
+            text=f"{', '.join(f'%{name}' for name in operation.outputs)} = {call_text(self.model, operation)}",
             attributes=tuple(attributes),
         )
 
