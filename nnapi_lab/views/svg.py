@@ -54,9 +54,9 @@ def path_data(route: Route) -> str:
 def _edge(route: Route, theme: Theme) -> str:
     stroke = THEMES[theme]["edge"]
     (bend, level), (x, y) = route[-2:]
-    # A constant beside its reader comes from the right, everything else from above.
-    sideways = level == y and bend > x
-    first, second = ((6, -3.5), (6, 3.5)) if sideways else ((-3.5, -6), (3.5, -6))
+    # A constant beside its reader comes from the side, everything else from above.
+    side = 0 if level != y or bend == x else 6 if bend > x else -6
+    first, second = ((side, -3.5), (side, 3.5)) if side else ((-3.5, -6), (3.5, -6))
     return (
         f'<path d="{path_data(route)}" fill="none" stroke="{stroke}" stroke-width="1.2"/>'
         f'<path d="M{x + first[0]:.1f} {y + first[1]:.1f}L{x:.1f} {y:.1f}'

@@ -9,7 +9,7 @@ from nnapi_lab.views.layout import dot, layers
 from nnapi_lab.views.layout.align import Pair, align
 from nnapi_lab.views.layout.bundles import bundle, bundled_pairs, unbundle
 from nnapi_lab.views.layout.dot import RANK_GAP, Placed
-from nnapi_lab.views.layout.plane import MARGIN, Box, Plane, Route, Sketch, ended, joined, straight, swung
+from nnapi_lab.views.layout.plane import MARGIN, Box, Plane, Route, Sketch, ended, joined, mirrored, straight, swung
 from nnapi_lab.views.layout.strips import STRIP_NODES, Strip, cut
 
 Engine = Literal["auto", "dot", "builtin"]
@@ -29,7 +29,11 @@ def lay_out(
 
 
 def lay_out_level(left: Sketch, right: Sketch, pairs: Sequence[Pair], engine: Engine = "auto") -> tuple[Plane, Plane]:
-    """Two graphs, equally high, the nodes of `pairs` at the same height as far as both orders allow."""
+    """Two graphs, equally high, the nodes of `pairs` at the same height as far as both orders allow.
+
+    Constants stand on the outer sides, left of the left graph's operations and right of the right one's, so that
+    linked operations face each other.
+    """
     both = (bundle(left), bundle(right))
     planes = align(
         _lay_out(both[0].inner, engine, STRIP_NODES, dot.TIMEOUT),
@@ -38,7 +42,7 @@ def lay_out_level(left: Sketch, right: Sketch, pairs: Sequence[Pair], engine: En
         both[0].inner,
         both[1].inner,
     )
-    return unbundle(both[0], planes[0]), unbundle(both[1], planes[1])
+    return mirrored(unbundle(both[0], planes[0])), unbundle(both[1], planes[1])
 
 
 def _lay_out(sketch: Sketch, engine: Engine, limit: int, timeout: float) -> Plane:

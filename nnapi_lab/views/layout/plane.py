@@ -68,6 +68,15 @@ class Plane:
     engine: str
 
 
+def mirrored(plane: Plane) -> Plane:
+    """The same layout with left and right exchanged."""
+    return replace(
+        plane,
+        boxes=tuple(replace(box, x=plane.width - box.x - box.w) for box in plane.boxes),
+        routes=tuple(tuple((plane.width - x, y) for x, y in route) for route in plane.routes),
+    )
+
+
 def straight(start: Point, end: Point) -> Route:
     """A straight line as one cubic segment."""
     (x0, y0), (x1, y1) = start, end

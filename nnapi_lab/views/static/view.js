@@ -151,8 +151,8 @@ function drawNode(data, node, at, partners) {
 
 function routePath(route) {
   const [x, y] = route.slice(-2);
-  const sideways = route.at(-3) === y && route.at(-4) > x; // a constant beside its reader
-  const head = sideways ? [[6, -3.5], [6, 3.5]] : [[-3.5, -6], [3.5, -6]];
+  const bend = route.at(-3) === y ? Math.sign(route.at(-4) - x) : 0; // a constant beside its reader comes from the side
+  const head = bend ? [[6 * bend, -3.5], [6 * bend, 3.5]] : [[-3.5, -6], [3.5, -6]];
   const [a, b] = head.map(([dx, dy]) => `${x + dx} ${y + dy}`);
   return `M${route.slice(0, 2).join(" ")}C${route.slice(2).join(" ")}M${a}L${x} ${y}L${b}`;
 }
