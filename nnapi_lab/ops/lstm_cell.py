@@ -177,8 +177,8 @@ def activation_seen(call: Call) -> str | None:
     return f"activation is {code}, not " + ", ".join(f"{c} {name}" for c, name in ACTIVATION_NAMES.items())
 
 
-def cell_constraints(prefixes: Sequence[str], table_of: TableOf) -> tuple[Constraint, ...]:
-    """C1…C8, the rules of every float LSTM; `prefixes` name its cells ("fw_", "bw_")."""
+def variant_constraints(prefixes: Sequence[str], table_of: TableOf) -> tuple[Constraint, ...]:
+    """C1…C6, the rules of every LSTM with variants; `prefixes` name its cells ("fw_", "bw_")."""
 
     def each(seen: Callable[[Call, str], str | None]) -> Callable[[Call], str | None]:
         return lambda call: next((told for prefix in prefixes if (told := seen(call, prefix))), None)
@@ -194,9 +194,16 @@ def cell_constraints(prefixes: Sequence[str], table_of: TableOf) -> tuple[Constr
                    each(layer_norm_seen)),
         Constraint("C6", "without projection_w there are as many outputs as units",
                    each(lambda call, prefix: unprojected_seen(call, named_sizes(call, table_of(call)), prefix))),
+    )  # fmt: skip
+
+
+def cell_constraints(prefixes: Sequence[str], table_of: TableOf) -> tuple[Constraint, ...]:
+    """C1…C8, the rules of every float LSTM."""
+    return (
+        *variant_constraints(prefixes, table_of),
         Constraint("C7", "cell_clip and proj_clip are at least 0", clips_seen),
         Constraint("C8", "activation is one a cell knows", activation_seen),
-    )  # fmt: skip
+    )
 
 
 # --- arithmetic --------------------------------------------------------------------------------------------

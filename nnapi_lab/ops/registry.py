@@ -24,6 +24,8 @@ from nnapi_lab.ops import (
     padding,
     pool,
     quantize,
+    quantized_16bit_lstm,
+    quantized_lstm,
     random,
     reduce,
     resize,
@@ -40,8 +42,8 @@ from nnapi_lab.ops.spec import OpSpec
 
 FAMILIES = (
     activation, bidirectional_lstm, boxes, compare, control, conv, densify, detection, elementwise, keypoints,
-    linear, lookup, lstm, normalize, order, padding, pool, quantize, random, reduce, resize, rnn, roi, shape,
-    slicing, softmax, space, svdf, transpose_conv,
+    linear, lookup, lstm, normalize, order, padding, pool, quantize, quantized_16bit_lstm, quantized_lstm, random,
+    reduce, resize, rnn, roi, shape, slicing, softmax, space, svdf, transpose_conv,
 )  # fmt: skip
 
 
