@@ -70,7 +70,8 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             if node.level:
                 yield node.lineno, "." * node.level + (node.module or "")
             elif node.module == "nnapi_lab":
-                yield from ((node.lineno, f"nnapi_lab.{alias.name}") for alias in node.names)
+                names = [alias.name for alias in node.names if not alias.name.startswith("__")]  # __version__
+                yield from ((node.lineno, f"nnapi_lab.{name}") for name in names)
             elif node.module:
                 yield node.lineno, node.module
 
