@@ -56,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(code or 0)
     except UsageError as error:
         return _usage(error)
-    except BrokenPipeError:
-        # The reader has gone (`| head`): nobody is left to tell, also not at the interpreter's end.
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone (`| head`), which typer turns into SystemExit: nobody is left to tell, also not at
+        # the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from nnapi_lab.cli.outcome import REFUSED, one_document, progress_bar
@@ -30,7 +32,7 @@ def conformance(
                 op=op,
                 engine=engine,  # type: ignore[arg-type]  run_conformance refuses any other
                 derived=derived,
-                jobs=jobs,
+                jobs=jobs or os.cpu_count() or 1,
                 progress=None if progress is None else lambda done, total: progress("conformance", done, total),
             )
         document.value = report.to_json()

@@ -92,7 +92,7 @@ def _by_the_user(action: str, run: Callable[[], Any]) -> Any:
         return run()
     except BadInput:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise BadInput(
             f"{action} failed: {type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno}); "

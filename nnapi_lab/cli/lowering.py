@@ -17,7 +17,7 @@ from nnapi_lab.cli.outcome import (
     say,
     terminal_width,
 )
-from nnapi_lab.cli.outputs import check_target, size_text
+from nnapi_lab.cli.outputs import check_target, wrote
 
 if TYPE_CHECKING:
     from nnapi_lab.cli.outcome import Progress
@@ -64,13 +64,14 @@ def lower(
         lowered = _lowered(model, shapes, inputs, api_level, feature_level, layout, relaxed, progress, fallback)
         wants_diff = report is not None if with_diff is None else with_diff
         diff = lowered.diff(progress=progress) if wants_diff else None
-    typer.echo(workbench_text(lowered.part(diff), width=terminal_width()), nl=False)
+    # Wide, for a narrower one shortens the reasons.
+    typer.echo(workbench_text(lowered.part(diff), width=max(terminal_width(), 160)), nl=False)
     if report is not None:
         lowered.save_html(report, diff)
-        typer.echo(f"wrote {report} ({size_text(report)})")
+        typer.echo(wrote(report))
     if output is not None:
         lowered.export(output)
-        typer.echo(f"wrote {output} ({size_text(output)})")
+        typer.echo(wrote(output))
 
 
 def diff(

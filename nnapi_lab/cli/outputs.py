@@ -50,6 +50,13 @@ def write_arrays(path: str, names: Sequence[str], arrays: Sequence[np.ndarray]) 
     return written
 
 
+def wrote(path: str) -> str:
+    """`wrote m.nn (27.9 kB)`, and the data beside it where there is such a file."""
+    beside = f"{path}.npz"
+    data = f" with {beside} ({size_text(beside)})" if path.endswith(".nn") and os.path.exists(beside) else ""
+    return f"wrote {path} ({size_text(path)}){data}"
+
+
 def size_text(path: str) -> str:
     """`13.4 MB`."""
     size = float(os.path.getsize(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from nnapi_lab.cli.inputs import ENTRY, arrays_for
 from nnapi_lab.cli.lowering import AS_JSON, ENGINE, checked_engine
 from nnapi_lab.cli.outcome import REFUSED, BadInput, finding_data, one_document
-from nnapi_lab.cli.outputs import check_arrays_target, check_target, size_text, write_arrays
+from nnapi_lab.cli.outputs import check_arrays_target, check_target, write_arrays, wrote
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,12 +80,28 @@ def run(
     engine = checked_engine(engine)
     model = loaded(file)
     check_arrays_target(output, len(model.outputs))
-    arrays = simulate(model, arrays_for(model.inputs, inputs), engine)
+    given = arrays_for(model.inputs, inputs)
+    _check_layout(model, given)
+    arrays = simulate(model, given, engine)
     for name, array in zip(model.outputs, arrays, strict=True):
         typer.echo(f"%{name} : {model[name].type}  {_gist(array)}")
     if output is not None:
         for path in write_arrays(output, model.outputs, arrays):
-            typer.echo(f"wrote {path} ({size_text(path)})")
+            typer.echo(wrote(path))
+
+
+def _check_layout(model: Model, given: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> None:
+    """Recognise an image in PyTorch's layout where the model takes NNAPI's. Raises BadInput with what to do."""
+    pairs = given.items() if isinstance(given, Mapping) else zip(model.inputs, given, strict=False)
+    for name, array in pairs:
+        shape = model[name].type.shape if name in model.inputs else None
+        if array.ndim == 4 and shape is not None and array.shape != shape:
+            n, c, h, w = array.shape
+            if (n, h, w, c) == shape:
+                raise BadInput(
+                    f"input %{name} is kept as N,H,W,C {list(shape)} and was given {list(array.shape)}, which looks "
+                    "like PyTorch's N,C,H,W; transpose it with numpy.transpose(x, (0, 2, 3, 1))"
+                )
 
 
 def _gist(array: np.ndarray) -> str:
@@ -97,20 +114,21 @@ def _gist(array: np.ndarray) -> str:
 
 def export(
     file: str = FILE,
-    output: str = typer.Option(..., "-o", "--output", metavar="OUT", help="File to write; .nn or .pt by its suffix."),
+    output: str = typer.Option(..., "-o", "--output", metavar="OUT.nn", help="File to write; its suffix says what."),
 ) -> None:
-    """Write a saved model in another format. A .nn with large constants has its data beside it, in OUT.nn.npz."""
-    from nnapi_lab import encode, text
+    """Write a saved model in another format: .nn, with the data of large constants beside it in OUT.nn.npz."""
+    from nnapi_lab import text
 
     if output.endswith((".tflite", ".cpp")):
-        raise BadInput(f"{output}: export to {os.path.splitext(output)[1]} is not there yet; .pt and .nn are")
-    check_target(output, (".nn", ".pt"))
-    model = loaded(file)
-    if output.endswith(".nn"):
-        text.write_nn(model, output)
-    else:
-        encode.save_torch(model, output)
-    typer.echo(f"wrote {output} ({size_text(output)})")
+        raise BadInput(f"{output}: export to {os.path.splitext(output)[1]} is not there yet; .nn is")
+    if output.endswith(".pt"):
+        raise BadInput(
+            f"{output}: a .pt also says how PyTorch calls the model, which a saved NNAPI model does not; "
+            f"`nnapi-lab lower MODEL -o {output}` writes one"
+        )
+    check_target(output, (".nn",))
+    text.write_nn(loaded(file), output)
+    typer.echo(wrote(output))
 
 
 def loaded(file: str) -> Model:

@@ -55,7 +55,7 @@ def convolution(filter_size: int, rng: np.random.Generator) -> Model:
     weights = builder.constant("w", extremes(rng, shape), OperandType(Q8, shape, Quant(0.25, 128)))
     pads = {f"pad_{side}": filter_size // 2 for side in SIDES}
     y = builder.add("CONV_2D", input=x, filter=weights, bias=_bias(builder), stride_w=1, stride_h=1, fuse="NONE",
-                    quant=Quant(4000.0, 128), name="y", **pads)  # fmt: skip
+                    quant=Quant(450.0 * filter_size**2, 128), name="y", **pads)  # fmt: skip
     builder.output(y)
     return builder.build()
 

@@ -1,0 +1,61 @@
+"""Rivals timed in turns, so that a busy machine is busy for all of them; medians and ratios."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Race:
+    """What was measured: seconds of each round by rival; the first rival is what the others are held to."""
+
+    title: str
+    seconds: Mapping[str, tuple[float, ...]]
+    note: str = ""
+
+    @property
+    def medians(self) -> dict[str, float]:
+        return {name: statistics.median(times) for name, times in self.seconds.items()}
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Median over rounds of (rival / first rival in the same round)."""
+        first = next(iter(self.seconds.values()))
+        return {
+            name: statistics.median(mine / theirs for mine, theirs in zip(times, first, strict=True))
+            for name, times in self.seconds.items()
+        }
+
+    def __str__(self) -> str:
+        wide = max(len(name) for name in self.seconds)
+        lines = [self.title, f"  {'':<{wide}}  {'median':>10}  {'fastest':>10}  {'ratio':>7}"]
+        for name, times in self.seconds.items():
+            median, fastest = self.medians[name] * 1000, min(times) * 1000
+            lines.append(f"  {name:<{wide}}  {median:>7.1f} ms  {fastest:>7.1f} ms  {self.ratios[name]:>7.2f}")
+        return "\n".join(lines + ([f"  {self.note}"] if self.note else []))
+
+
+def race(title: str, rivals: Mapping[str, Callable[[], object]], rounds: int, note: str = "") -> Race:
+    """Time every rival once per round, after a round that does not count; who starts changes from round to round."""
+    for run in rivals.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    names = list(rivals)
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for number in range(rounds):
+            turn = number % len(names)
+            for name in (*names[turn:], *names[:turn]):
+                gc.collect()
+                start = time.perf_counter()
+                rivals[name]()
+                seconds[name].append(time.perf_counter() - start)
+    finally:
+        if was_collecting:
+            gc.enable()
+    return Race(title, {name: tuple(times) for name, times in seconds.items()}, note)
