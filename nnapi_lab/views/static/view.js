@@ -217,7 +217,8 @@ function createPane(data, index, side) {
     canvas.style.width = `${pane.width * zoom}px`;
     canvas.style.height = `${pane.height * zoom}px`;
     for (const band of bands) {
-      const tall = (band.end - band.top) * zoom;
+      const tall = (band.end - band.top) * zoom + 1; // one px over the next band: no hairline through the edges
+      band.svg.setAttribute("viewBox", `0 ${band.top} ${Math.max(pane.width, 1)} ${tall / zoom}`);
       band.svg.style.height = `${tall}px`;
       band.svg.style.containIntrinsicSize = `${pane.width * zoom}px ${tall}px`;
     }
@@ -569,7 +570,8 @@ function createView(model, el) {
         : html("p", { class: "nl-quiet" }, `No ${data[which].title} node: it left no trace there.`));
     const steps = [...new Set([...index.steps[side][at], ...partners.flatMap((n) => index.steps[other(side)][n])])];
     const own = new Set(index.steps[side][at]);
-    steps.sort((a, b) => Number(own.has(b)) - Number(own.has(a)) || a - b);
+    const plain = (n) => Number(data.steps[n].kind === "operation"); // what was taken over as it is comes last
+    steps.sort((a, b) => plain(a) - plain(b) || Number(own.has(b)) - Number(own.has(a)) || a - b);
     const rows = [...new Set([...index.rows[side][at], ...partners.flatMap((n) => index.rows[other(side)][n])])];
     const problems = [...new Set([...index.problems[side][at], ...partners.flatMap((n) => index.problems[other(side)][n])])];
     refill(inspector,
