@@ -278,7 +278,9 @@ class _Reader:
                 inputs.append(given)
         return tuple(inputs)
 
-    def _form(self, at: Token, spec: OpSpec, form_name: str, named: Mapping[str, object]) -> Form:
+    def _form(
+        self, at: Token, spec: OpSpec, form_name: str, named: Mapping[str, tuple[Token, Arg | list[Arg]]]
+    ) -> Form:
         forms = [form for form in spec.forms if form_name in ("", form.name)]
         if not forms:
             names = ", ".join(form.name for form in spec.forms)
@@ -287,8 +289,8 @@ class _Reader:
         if not fitting:
             known = {slot.name for form in forms for slot in form.inputs}
             alien = next((name for name in named if name not in known), next(iter(named)))
-            slots = ", ".join(slot.name for slot in forms[0].inputs)
-            self.tokens.refuse(at, f"{spec.kind} has no argument {alien} here; it has {slots}")
+            slots = " or ".join(", ".join(slot.name for slot in form.inputs) for form in forms)
+            self.tokens.refuse(named[alien][0], f"{spec.kind} has no argument {alien} here; it has {slots}")
         return next((form for form in fitting if _complete(form, named)), fitting[0])
 
 
