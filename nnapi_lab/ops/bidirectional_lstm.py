@@ -103,7 +103,7 @@ def bidirectional_types(call: Call) -> tuple[OperandType, ...]:
 
 
 def _linking_seen(call: Call) -> str | None:
-    given = []
+    given: list[str] = []
     for prefix in PREFIXES:
         names = AUX_WEIGHTS[prefix]
         if uses_cifg(call, prefix):

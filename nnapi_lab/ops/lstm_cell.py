@@ -144,9 +144,9 @@ def projection_seen(call: Call, prefix: str = "") -> str | None:
 
 
 def layer_norm_seen(call: Call, prefix: str = "") -> str | None:
-    gates = GATES
+    gates = list(GATES)
     if uses_cifg(call, prefix):
-        gates = GATES[1:]
+        gates.remove("input")
         if is_surely_given(call, f"{prefix}input_layer_norm_w"):
             return f"{prefix}input_layer_norm_w is given, but there is no input gate (CIFG)"
     return given_all_or_none(call, [f"{prefix}{gate}_layer_norm_w" for gate in gates])
@@ -255,9 +255,17 @@ class Cell:
         tensors: Tensors, prefix: str = "", *, activation: int, cell_clip: float, proj_clip: float
     ) -> Cell:
         """The cell whose slots start with `prefix`."""
-        gates = {name: _gate(tensors, prefix, name) for name in GATES}
-        projection = tensors[f"{prefix}projection_w"], tensors[f"{prefix}projection_bias"]
-        return Cell(*gates.values(), *projection, activation, cell_clip, proj_clip)  # type: ignore[arg-type]
+        return Cell(
+            None if tensors[f"{prefix}input_to_input_w"] is None else _gate(tensors, prefix, "input"),
+            _gate(tensors, prefix, "forget"),
+            _gate(tensors, prefix, "cell"),
+            _gate(tensors, prefix, "output"),
+            tensors[f"{prefix}projection_w"],
+            tensors[f"{prefix}projection_bias"],
+            activation,
+            cell_clip,
+            proj_clip,
+        )
 
     def step(self, x: Array, h: Array, c: Array, aux: Array | None = None) -> tuple[Array, Array]:
         """(output [batch, outputs], cell state [batch, units]) after one step; x [batch, features]."""
@@ -292,9 +300,7 @@ class Cell:
         return np.stack(outputs[::-1] if backward else outputs, axis=time), h, c
 
 
-def _gate(tensors: Tensors, prefix: str, name: str) -> Gate | None:
-    if tensors[f"{prefix}input_to_{name}_w"] is None:
-        return None
+def _gate(tensors: Tensors, prefix: str, name: str) -> Gate:
     bias = "cell_bias" if name == "cell" else f"{name}_gate_bias"
     return Gate(
         tensors[f"{prefix}input_to_{name}_w"],

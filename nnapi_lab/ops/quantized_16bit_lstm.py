@@ -57,7 +57,7 @@ def quantized_16bit_lstm_types(call: Call) -> tuple[OperandType, ...]:
 def quantized_16bit_lstm(tensors: Tensors, *, call: Call) -> tuple[np.ndarray, np.ndarray]:
     """Gates in Q3.12, their activations and the output in Q0.15, the cell state in Q4.11.
 
-    i, f, o = logistic, g = tanh of sat(R(b + (x - 128) (W - z)ᵀ + (h - 128) (U - z)ᵀ; 4096 s_b));
+    i, f, o = logistic, g = tanh of sat(R(b + ([x, h] - 128) ([U, W] - z)ᵀ; 4096 s_b)), see the notes;
     c' = sat(rescale(i g) + f c); h' = 128 + sat8(P(o tanh(c'), 8)), tanh of c' saturated to Q3.12.
     """
     sums = {gate: _gate(tensors, gate, call) for gate in GATES}
@@ -71,12 +71,14 @@ def quantized_16bit_lstm(tensors: Tensors, *, call: Call) -> tuple[np.ndarray, n
 
 
 def _gate(tensors: Tensors, gate: str, call: Call) -> np.ndarray:
-    """A gate's sum as Q3.12 words, int16 [batch, outputs]."""
-    zero_point = call["input_to_input_w"].zero_point
-    acc = tensors[_BIAS_OF[gate]].astype(np.int64)
-    for values, source in (("input", "input"), ("prev_output", "recurrent")):
-        weights = tensors[f"{source}_to_{gate}_w"].astype(np.int64) - zero_point
-        acc = acc + (tensors[values].astype(np.int64) - 128) @ weights.T
+    """A gate's sum as Q3.12 words, int16 [batch, outputs].
+
+    The reference lines up the values [input, prev_output] with the weights [recurrent, input]: the first
+    columns of the recurrent weights meet the input. Its own golden values come from that order.
+    """
+    values = np.concatenate([tensors["input"], tensors["prev_output"]], axis=1).astype(np.int64) - 128
+    weights = np.concatenate([tensors[f"recurrent_to_{gate}_w"], tensors[f"input_to_{gate}_w"]], axis=1)
+    acc = values @ (weights.astype(np.int64) - call["input_to_input_w"].zero_point).T + tensors[_BIAS_OF[gate]]
     multiplier = quantize_multiplier(4096 * call["input_gate_bias"].scale)
     return saturate(multiply_by_quantized_multiplier(acc, multiplier), 16)
 
@@ -163,6 +165,11 @@ SPECS = (
             Constraint("C4", "biases have the weights' scale / 128 and zero point 0", _bias_quant_seen),
             Constraint("C5", "the cell state has scale 2^-11 and zero point 0", _cell_quant_seen),
         ),
-        notes=("The scale of the cell state may be off 2^-11 by 0.07 %, it counts as 2^-11.",),
+        notes=(
+            "The reference pairs the values [input, prev_output] with the weights [recurrent, input], side by "
+            "side: input meets the first columns of the recurrent weights. Documentation pairs each with its own; "
+            "drivers that do so give other numbers than Android's CPU.",
+            "The scale of the cell state may be off 2^-11 by 0.07 %, it counts as 2^-11.",
+        ),
     ),
 )  # fmt: skip

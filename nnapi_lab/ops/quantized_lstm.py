@@ -20,7 +20,7 @@ from nnapi_lab.numerics.requantize import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
-from nnapi_lab.numerics.rounding import rounding_divide_by_pot, saturating_add, wrap
+from nnapi_lab.numerics.rounding import rounding_divide_by_pot, saturate, saturating_add, wrap
 from nnapi_lab.ops.by_name import Tensors, is_given, kernel_by_name, named_sizes
 from nnapi_lab.ops.lstm_cell import GATES, LAYER_NORMS, OPTIONAL, WEIGHTS, cell_table, uses_cifg, variant_constraints
 from nnapi_lab.ops.quantized_16bit_lstm import log2_of_scale
@@ -30,7 +30,6 @@ Q8S, Q8_SYMM = OperandCode.TENSOR_QUANT8_ASYMM_SIGNED, OperandCode.TENSOR_QUANT8
 Q16, I32, FLOAT32 = OperandCode.TENSOR_QUANT16_SYMM, OperandCode.TENSOR_INT32, OperandCode.FLOAT32
 
 _SIZES = {"input": ("batch", "features"), **cell_table("", "prev_output", "prev_cell_state")}
-_PEEPHOLE_GATES = ("input", "forget", "output")
 _LAYER_NORM_SHIFT = 12  # normalized values are Q3.12
 _LARGEST_MULTIPLIER = 2.0**30
 
@@ -112,7 +111,7 @@ class _Step:
     def _product(self, source: str, gate: str, values: np.ndarray, zero_point: int) -> np.ndarray:
         weights = self.tensors[f"{source}_to_{gate}_w"].astype(np.int64)
         acc = (values.astype(np.int64) - zero_point) @ weights.T
-        return _clip16(multiply_by_quantized_multiplier(acc, self.multipliers[f"{source}_to_{gate}"]))
+        return saturate(multiply_by_quantized_multiplier(acc, self.multipliers[f"{source}_to_{gate}"]), 16)
 
     def _with_peephole(
         self, total: np.ndarray, weights: np.ndarray, cell: np.ndarray, multiplier: Multiplier
@@ -125,7 +124,7 @@ class _Step:
         products = weights.astype(np.int64)[reached % outputs] * cell.ravel()[reached]
         flat = total.astype(np.int64).ravel()
         flat[reached] += multiply_by_quantized_multiplier(products, multiplier)
-        return _clip16(flat).reshape(batch, units)
+        return saturate(flat, 16).reshape(batch, units)
 
 
 def quantized_lstm(
@@ -192,10 +191,6 @@ def _clipped(codes: np.ndarray, bound: float | None, scale: float) -> np.ndarray
         ratio = np.float32(bound) / np.float32(scale)
     limit = int(np.clip(ratio, info.min, info.max))
     return np.clip(codes, -limit, limit) if limit > 0 else codes
-
-
-def _clip16(values: np.ndarray) -> np.ndarray:
-    return np.clip(values, -32768, 32767).astype(np.int16)
 
 
 def _wide(values: np.ndarray) -> np.ndarray:

@@ -69,7 +69,8 @@ class Cell:
         with np.errstate(over="ignore", invalid="ignore"):
             for values, weights in pairs:
                 acc = accumulate(acc, values, weights)
-            return activate(acc.astype(np.float32), self.activation).astype(x.dtype)
+            output: np.ndarray = activate(acc.astype(np.float32), self.activation).astype(x.dtype)
+        return output
 
     def run(
         self,
@@ -93,7 +94,8 @@ class Cell:
 def accumulate(acc: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """acc + values weightsᵀ; in float16 one product after the other, each rounded, each sum rounded."""
     if values.dtype != np.float16:
-        return acc + values @ weights.T
+        total: np.ndarray = acc + values @ weights.T
+        return total
     for k in range(values.shape[1]):
         acc = acc + values[:, k : k + 1] * weights[:, k]
     return acc
