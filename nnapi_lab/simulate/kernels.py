@@ -59,13 +59,24 @@ def compute_of(call: Call, groups: Groups, settings: Settings) -> Compute:
     """A bound call as a function from its tensors to the tuple of its results."""
     if call.results and all(type_.element_count == 0 for type_ in call.results):
         return _empty_results(call.results)
-    prepare = settings.twins.get(call.spec.kind)
-    run = prepare(call) if prepare is not None and not settings.as_half else None
-    if run is None:
-        run = _reference(call, settings)
+    run = _twin(call, settings) or _reference(call, settings)
     if any(count is not None for _, count in groups):
         run = _grouping(run, groups)
     return run
+
+
+def _twin(call: Call, settings: Settings) -> Compute | None:
+    """The engine's twin for this call, None where it has none.
+
+    Scales a kernel refuses (ValueError) are left to the reference, which says so when it runs.
+    """
+    prepare = settings.twins.get(call.spec.kind)
+    if prepare is None or settings.as_half:
+        return None
+    try:
+        return prepare(call)
+    except (ValueError, ArithmeticError):
+        return None
 
 
 def _empty_results(types: Sequence[OperandType]) -> Compute:

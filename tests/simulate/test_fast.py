@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnapi_lab.build import broken_rules
+from nnapi_lab.build import Builder, broken_rules
 from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant
 from nnapi_lab.ops import use as by_hand
 from nnapi_lab.ops.spec import Call
 from nnapi_lab.simulate import compile_model, simulate
-from nnapi_lab.simulate.fast import TWINS, integer_sums, twin
+from nnapi_lab.simulate.fast import TWINS, integer_sums, twin, twins
 from nnapi_lab.simulate.fast.integer_sums import matrix_product_is_exact, quantized_convolution_is_exact
 from tests.simulate.models import networks
 
@@ -352,6 +352,18 @@ def test_a_twin_belongs_to_one_declared_operation() -> None:
         twin("FROB")(lambda call: None)
     with pytest.raises(TypeError, match="RELU has two twins"):
         twin("RELU")(lambda call: None)
+
+
+def test_what_a_twin_cannot_prepare_is_left_to_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(call: Call) -> None:
+        raise ValueError("this operation needs another multiplier")
+
+    monkeypatch.setitem(twins._TWINS, "RESIZE_BILINEAR", refusing)
+    b = Builder("resize")
+    x = b.input("x", OperandType(OperandCode.TENSOR_FLOAT32, (1, 1, 1, 1)))
+    b.output(b.add("RESIZE_BILINEAR", input=x, out_width=2, out_height=1))
+    (y,) = simulate(b.build(), [np.full((1, 1, 1, 1), 3, np.float32)], "fast")
+    assert y.reshape(-1).tolist() == [3, 3]
 
 
 # --- whole networks ------------------------------------------------------------------------------------
