@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from nnapi_lab.lab import Explanation as Explanation
     from nnapi_lab.lab import LoweredModel as LoweredModel
     from nnapi_lab.lab import lower as lower
+    from nnapi_lab.notebook.options import options as options
+    from nnapi_lab.notebook.workbench import workbench as workbench
     from nnapi_lab.simulate import simulate as simulate
     from nnapi_lab.simulate import trace as trace
     from nnapi_lab.validate import Report as Report
@@ -48,6 +50,8 @@ _SHOWN = {
     "nnapi_lab.simulate": ("simulate", "trace"),
     "nnapi_lab.validate": ("Report", "check"),
     "nnapi_lab.ir.model": ("Model",),
+    "nnapi_lab.notebook.options": ("options",),
+    "nnapi_lab.notebook.workbench": ("workbench",),
     "nnapi_lab.errors": (
         "CaptureError", "FormatError", "InvalidModel", "LoweringError", "MissingDependency", "NnapiLabError",
         "NotThereYet", "OutputError", "SimulationError",
@@ -99,3 +103,7 @@ def __dir__() -> list[str]:
 
 
 sys.modules[__name__].__class__ = _FrontDoor
+
+# In a notebook, what this package returns shows itself; registered by name, so nothing is loaded yet.
+if "IPython" in sys.modules:
+    importlib.import_module("nnapi_lab.notebook.display").register()

@@ -1,0 +1,1 @@
+"""The only importer of IPython, ipywidgets and anywidget: interaction, and nothing else."""
