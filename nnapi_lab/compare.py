@@ -37,7 +37,7 @@ STEP_TOLERANCE = 1
 class Row:
     """One torch value held against its operand.
 
-    Real values throughout (quantized ones dequantized); `steps` are differences in units of the operand's scale.
+    Real values throughout (quantized ones dequantized); steps are differences in units of the value's `scale`.
     `range` is max - min of the torch value. `isolated_*` is None for values no operation computes (inputs).
     """
 
@@ -55,7 +55,9 @@ class Row:
     relative: float
     cosine: float
     sqnr_db: float
+    scale: float | None
     max_steps: int | None
+    within_one: float | None
     differing: int
     elements: int
     saturated: float | None
@@ -331,7 +333,9 @@ def _row(
         relative=metrics.relative,
         cosine=metrics.cosine,
         sqnr_db=metrics.sqnr_db,
+        scale=quant.scale if isinstance(quant, Quant) else None,
         max_steps=None if steps is None else int(steps.max(initial=0)),
+        within_one=None if steps is None else float(np.mean(steps <= 1)),
         differing=int(np.count_nonzero(expected != codes)),
         elements=int(expected.size),
         saturated=saturated,

@@ -234,6 +234,7 @@ def lower(
     on_unsupported: Literal["raise", "cpu"] = "raise",
     relaxed: bool = False,
     quantize_at: QuantizeAt | None = None,
+    name: str = "",
     progress: Progress | None = None,
 ) -> LoweredModel:
     """Lower a PyTorch model to NNAPI.
@@ -243,7 +244,7 @@ def lower(
     `layout`: how 4-D inputs and outputs of the NNAPI model are kept. `relaxed`: float32 may be computed as float16.
     `quantize_at`: whether quantize and dequantize at the model's border become NNAPI operations ("inside") or stay
     in PyTorch ("outside", the core mode of PyTorch's tutorial); by default the module's own attribute
-    `nnapi_quantize_at`, else "inside".
+    `nnapi_quantize_at`, else "inside". `name`: what to call the NNAPI model, by default the module's class.
     Raises CaptureError for what is not a model we can read, LoweringError with all refusals at once.
     """
     if layout not in LAYOUTS:
@@ -251,7 +252,7 @@ def lower(
     if on_unsupported == "cpu":
         raise NotThereYet('on_unsupported="cpu" is not there yet; the error of "raise" lists what would fall back')
     target = feature_level_of(api_level, feature_level)
-    captured = capture(model, example_inputs, progress=progress)
+    captured = capture(model, example_inputs, name, progress)
     border = quantize_at or getattr(model, "nnapi_quantize_at", "inside")
     result = lower_graph(captured.graph, layout, relaxed, progress, border)
     if result.refusals:

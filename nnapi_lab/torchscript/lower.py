@@ -47,9 +47,7 @@ def lower_graph(
     head, tail = _border(graph) if quantize_at == "outside" else ((), ())
     inputs = tuple(_replaced(graph.inputs, {node.inputs[0]: node.outputs[0] for node in head}))
     outputs = tuple(_replaced(graph.outputs, {node.outputs[0]: node.inputs[0] for node in tail}))
-    for node in (*head, *tail):
-        lowering.absorbed.add(node.id)
-        lowering.log.add(ON_HOST, values=[node.inputs[0], *node.outputs], facts={"node": node.kind}, node=node.name)
+    lowering.absorbed.update(node.id for node in (*head, *tail))
     for name in inputs:
         _attempt(lowering, _input_node(name), refusals, partial(_input, value=graph[name], choice=layout))
     for count, node in enumerate(graph.nodes, 1):
@@ -62,6 +60,7 @@ def lower_graph(
         node = graph.producer(name) or _input_node(name)
         finish = partial(_output, value=graph[name], choice=layout, position=position)
         _attempt(lowering, node, refusals, finish)
+    _log_border(lowering, head, tail)
     builder = lowering.builder
     lowered = Lowered(
         graph, builder.build(), builder.log.steps, lowering.placements, builder.origins, builder.made_by,
@@ -85,6 +84,19 @@ def _border(graph: TorchGraph) -> tuple[tuple[TorchNode, ...], tuple[TorchNode, 
         if node.kind == "aten::dequantize" and node.outputs[0] in graph.outputs and not graph.consumers(node.outputs[0])
     )
     return head, tail
+
+
+def _log_border(lowering: Lowering, head: Sequence[TorchNode], tail: Sequence[TorchNode]) -> None:
+    """An entry for every node left to the host, at the operand where NNAPI begins or ends."""
+    for node, border in [*((node, node.outputs[0]) for node in head), *((node, node.inputs[0]) for node in tail)]:
+        held = lowering.placements.get(border)
+        lowering.log.add(
+            ON_HOST,
+            values=[node.inputs[0], *node.outputs],
+            operands=[held.operand] if held is not None else [],
+            facts={"node": node.kind},
+            node=node.name,
+        )
 
 
 def _replaced(names: Sequence[str], by: Mapping[str, str]) -> Iterator[str]:

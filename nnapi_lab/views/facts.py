@@ -14,7 +14,7 @@ from nnapi_lab.compare import Diff, Row
 from nnapi_lab.ir.findings import Finding, Refusal
 from nnapi_lab.ir.model import Model, Operand, Operation
 from nnapi_lab.ir.operand_types import OperandType, PerChannel, Quant, shape_text
-from nnapi_lab.ir.torch_graph import PackedParams, TensorData, TorchGraph, TorchNode, TorchValue
+from nnapi_lab.ir.torch_graph import PackedParams, TensorData, TorchGraph, TorchNode, TorchType, TorchValue
 from nnapi_lab.rewrites.lowered import Lowered
 from nnapi_lab.rewrites.rule import Side, Step
 from nnapi_lab.text import call_text
@@ -53,6 +53,7 @@ def workbench_part(lowered: Lowered, report: Report | None = None, diff: Diff | 
         summary=summary_rows(lowered, report, diff),
         steps=tuple(_step(step, left, right) for step in lowered.steps),
         diff_rows=() if diff is None else tuple(_diff_row(row, left, right) for row in diff.rows),
+        error_key="relative",
         problems=tuple(_problems(lowered.refusals, report, left, right)),
     )
 
@@ -148,7 +149,7 @@ class _LeftSide:
         for position, name in enumerate(self.torch.outputs):
             source = self.id_of(name)
             if source is not None:
-                nodes.append(NodePart(f"out:{position}", "output", str(self.torch[name].type), "output"))
+                nodes.append(NodePart(f"out:{position}", "output", _short(self.torch[name].type), "output"))
                 edges.append(EdgePart(source, f"out:{position}"))
         return GraphPart("TorchScript", tuple(nodes), tuple(edges))
 
@@ -188,7 +189,7 @@ class _LeftSide:
         return NodePart(
             f"ts:{node.id}",
             node.kind,
-            str(type or ""),
+            _short(type),
             "torch",
             "NCHW" if type is not None and type.rank == 4 else "",
             "" if type is None else quant_text(type.quant),
@@ -213,7 +214,8 @@ class _RightSide:
         self._layouts = {held.operand: held.layout.name for held in lowered.placements.values()}
         for step in lowered.steps:
             if step.rule.id in _STORED:
-                self._layouts.update(dict.fromkeys(step.operands, _STORED[step.rule.id]))
+                weights = [name for name in step.operands if name in self.model.operands and self.model[name].is_constant]
+                self._layouts.update(dict.fromkeys(weights, _STORED[step.rule.id]))
 
     def id_of(self, name: str) -> str | None:
         """The node that shows an operand; None for one that is gone."""
@@ -245,7 +247,9 @@ class _RightSide:
         for position, name in enumerate(self.model.outputs):
             source = self.id_of(name)
             if source is not None:
-                nodes.append(NodePart(f"out:{position}", "output", str(self.model[name].type), "output"))
+                type = self.model[name].type
+                label = f"{type.code.short}{shape_text(type.shape)}"
+                nodes.append(NodePart(f"out:{position}", "output", label, "output"))
                 edges.append(EdgePart(source, f"out:{position}"))
         return GraphPart("NNAPI", tuple(nodes), tuple(edges))
 
@@ -289,6 +293,13 @@ class _RightSide:
     def _layout(self, name: str, type: OperandType) -> str:
         layout = self._layouts.get(name, "")
         return "" if layout == "plain" or (layout == "NCHW" and type.rank != 4) else layout
+
+
+def _short(type: TorchType | None) -> str:
+    """Element type and shape; the quantization has a line of its own."""
+    if type is None or not type.is_tensor:
+        return str(type or "")
+    return f"{type.dtype}{shape_text(type.shape)}"
 
 
 def _operand_rows(operand: Operand) -> Rows:
@@ -335,9 +346,22 @@ def _links(lowered: Lowered, left: _LeftSide, right: _RightSide) -> Iterable[Lin
                 one, other = left.id_of(value), right.id_of(operand)
                 if one is not None and other is not None:
                     seen[(one, other)] = None
+    for node in lowered.graph.nodes:
+        if node.kind in ("prim::ListConstruct", "prim::TupleConstruct"):
+            # A list is no operand of its own: its members go straight into the operation that reads it.
+            for reader in lowered.graph.consumers(node.name):
+                for operand in _made_from(lowered, reader.outputs):
+                    other = right.id_of(operand)
+                    if other is not None:
+                        seen[(f"ts:{node.id}", other)] = None
     for position in range(min(len(lowered.graph.outputs), len(lowered.model.outputs))):
         seen[(f"out:{position}", f"out:{position}")] = None
     return (LinkPart(one, other) for one, other in seen)
+
+
+def _made_from(lowered: Lowered, values: Iterable[str]) -> Iterable[str]:
+    """The operands that torch values live in."""
+    return (held.operand for value in values if (held := lowered.placements.get(value)) is not None)
 
 
 # --- entries -------------------------------------------------------------------------------------------------
@@ -378,15 +402,14 @@ def _tensor(side: Side) -> TensorPart:
 
 
 def _diff_row(row: Row, left: _LeftSide, right: _RightSide) -> DiffRowPart:
-    scale = None
-    if row.max_steps:
-        scale = row.max_abs / row.max_steps
     metrics: dict[str, float | int | None] = {
+        "relative": row.relative,
         "max_abs": row.max_abs,
         "mean_abs": row.mean_abs,
         "rmse": row.rmse,
-        "rmse_steps": None if scale is None else row.rmse / scale,
+        "rmse_steps": None if row.scale is None else row.rmse / row.scale,
         "max_steps": row.max_steps,
+        "within_one": None if row.within_one is None else 100 * row.within_one,
         "sqnr_db": row.sqnr_db,
         "cosine": row.cosine,
         "saturated": None if row.saturated is None else 100 * row.saturated,

@@ -136,6 +136,7 @@ class MetricPart:
 
 
 METRICS: tuple[MetricPart, ...] = (
+    MetricPart("relative", "max |Δ| / range", help="largest absolute difference over the value's own range"),
     MetricPart("max_abs", "max |Δ|", help="largest absolute difference"),
     MetricPart("mean_abs", "mean |Δ|", help="mean absolute difference"),
     MetricPart("rmse", "RMSE", help="root of the mean squared difference"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from nnapi_lab.views.parts import DiffRowPart, GraphPart, NodePart, WorkbenchPart
+from nnapi_lab.views.parts import METRICS, DiffRowPart, GraphPart, NodePart, WorkbenchPart
 from nnapi_lab.views.payload import payload
 
 
@@ -43,7 +43,7 @@ def test_convolutions_stand_level_with_what_they_became(deep: WorkbenchPart) -> 
 def test_not_a_number_travels_as_text() -> None:
     graph = GraphPart("g", (NodePart("a", "a"),))
     rows = tuple(
-        DiffRowPart("r", "a", metrics={"max_abs": value}) for value in (math.nan, math.inf, -math.inf, None, 2)
+        DiffRowPart("r", "a", metrics={METRICS[0].key: value}) for value in (math.nan, math.inf, -math.inf, None, 2)
     )
     data = payload(WorkbenchPart("t", graph, graph, diff_rows=rows), "builtin")
     assert [row["values"][0] for row in data["diff"]] == ["NaN", "∞", "-∞", None, 2.0]
