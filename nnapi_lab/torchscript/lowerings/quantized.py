@@ -86,8 +86,11 @@ def linear_relu(site: Site, X: TorchValue, W_prepack: PackedParams) -> None:
 def _origin(site: Site) -> tuple[str, tuple[str, ...]]:
     """Name and torch value of the packed parameters of this node."""
     packed = next(site.graph[name] for name in site.node.inputs if isinstance(site.graph[name].constant, PackedParams))
-    stem = (packed.origin or packed.name).removesuffix("._packed_params")
-    return stem, (packed.name,)
+    # A linear layer keeps its packed parameters in a submodule of the same name.
+    path = (packed.origin or packed.name).split(".")
+    while len(path) > 1 and path[-1] == "_packed_params":
+        path.pop()
+    return ".".join(path), (packed.name,)
 
 
 def _quant(site: Site, value: TorchValue) -> Quant:
