@@ -14,7 +14,6 @@ from nnapi_lab.torchscript.capture import quiet
 from sample_models import mobilenet_v2
 from sample_models.quantization import engine
 
-
 NOTE = "ratio: time over the first; one thread"
 Eager = Callable[[], torch.Tensor]
 

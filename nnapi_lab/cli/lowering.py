@@ -18,6 +18,7 @@ from nnapi_lab.cli.outcome import (
     terminal_width,
 )
 from nnapi_lab.cli.outputs import check_target, wrote
+from nnapi_lab.errors import InvalidModel, LoweringError
 
 if TYPE_CHECKING:
     from nnapi_lab.cli.outcome import Progress
@@ -107,8 +108,6 @@ def diagnose(
     inputs: list[str] = INPUTS,
 ) -> None:
     """List everything that stands in the way of lowering a model. Exit code 1 if anything does."""
-    from nnapi_lab.errors import LoweringError
-
     with one_document(as_json) as document:
         refusals: tuple[Any, ...] = ()
         level = None
@@ -161,6 +160,8 @@ def _lowered(
         module, example_inputs, api_level=api_level, feature_level=feature_level,
         layout=layout, relaxed=relaxed, progress=progress,  # type: ignore[arg-type]
     )  # fmt: skip
+    if not lowered.report.is_valid:
+        raise InvalidModel(lowered.report.errors)
     for warning in lowered.result.warnings:
         say(f"note: {warning}")
     return lowered
