@@ -19,6 +19,8 @@ from nnapi_lab.ops.spec import Call, Slot
 SizeTable = Mapping[str, tuple[str, ...]]
 Tensors = Mapping[str, Any]  # slot name → array, None where omitted
 
+_UNKNOWN = Dim("?")
+
 
 def is_given(call: Call, name: str) -> bool:
     """Whether an optional slot holds an operand."""
@@ -44,11 +46,12 @@ def given_all_or_none(call: Call, names: Sequence[str]) -> str | None:
 
 
 def named_sizes(call: Call, table: SizeTable) -> dict[str, Size]:
-    """The size behind each name of the table; a Dim where no slot knows it yet."""
+    """The size behind each name of the table: a number if any slot knows one, else the first slot's Dim."""
     found: dict[str, Size] = {}
     for slot, names in table.items():
         for name, size in zip(names, _shape(call, slot, len(names)), strict=True):
-            if isinstance(found.setdefault(name, size), Dim):
+            known = found.setdefault(name, size)
+            if known == _UNKNOWN or (isinstance(known, Dim) and not isinstance(size, Dim)):
                 found[name] = size
     return found
 
@@ -73,7 +76,7 @@ def _shape(call: Call, slot: str, rank: int) -> Shape:
     """The slot's shape; unknown sizes where it is omitted or of another rank."""
     type_ = call.types.get(slot)
     if not isinstance(type_, OperandType) or type_.shape is None or len(type_.shape) != rank:
-        return (Dim("?"),) * rank
+        return (_UNKNOWN,) * rank
     return type_.shape
 
 

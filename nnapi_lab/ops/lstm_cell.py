@@ -101,14 +101,14 @@ def cell_table(
 def input_axes(call: Call, features: str = "features") -> tuple[str, ...]:
     """Axes of a sequence [batch, time, features], or [time, batch, features] when it is time-major."""
     major = call["time_major"]
-    if major is None:
+    if major not in (0, 1):
         return ("first", "second", features)
     return ("time", "batch", features) if major else ("batch", "time", features)
 
 
 def sequence_shape(call: Call, size: Mapping[str, Size], depth: Size) -> tuple[Size, ...]:
     """Shape of an output sequence in the layout of the input; open while time_major is."""
-    if call["time_major"] is None:
+    if call["time_major"] not in (0, 1):
         return (Dim("?"), Dim("?"), depth)
     batch, time = size["batch"], size["time"]
     return (time, batch, depth) if call["time_major"] else (batch, time, depth)

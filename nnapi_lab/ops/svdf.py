@@ -26,9 +26,9 @@ _SIZES = {
 
 
 def _units(call: Call) -> Size:
-    """filters / rank."""
+    """filters / rank, unknown where rank is or does not divide."""
     filters, rank = named_sizes(call, _SIZES)["filters"], call["rank"]
-    return Dim("?") if isinstance(filters, Dim) or not rank else filters // rank
+    return Dim("?") if isinstance(filters, Dim) or not rank or filters % rank else filters // rank
 
 
 def _state(call: Call) -> Size:
