@@ -42,7 +42,7 @@ def read_torch(path: str | os.PathLike[str]) -> Model:
     NNAPI model, InvalidModel for one that is no sound graph.
     """
     shown = os.fspath(path)
-    with _Archive(shown) as archive:
+    with Archive(shown) as archive:
         state = _nnapi_module(read_pickle(archive.read("data.pkl"), f"{shown}: data.pkl"), shown)
         words = archive.tensor(state.get("ser_model"), "ser_model")
         held = state.get("weights")
@@ -78,7 +78,7 @@ def _is_nnapi(thing: Thing) -> bool:
     return isinstance(thing.state, dict) and {"ser_model", "weights"} <= thing.state.keys()
 
 
-class _Archive:
+class Archive:
     """The zip file of `torch.jit.save`: members of one folder, stored as they are."""
 
     def __init__(self, path: str) -> None:
@@ -95,7 +95,7 @@ class _Archive:
         self._folder = self._find_folder()
         self._storages: dict[str, np.ndarray] = {}
 
-    def __enter__(self) -> _Archive:
+    def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *_: object) -> None:

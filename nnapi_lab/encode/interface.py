@@ -5,6 +5,7 @@ Each row says, as a TorchScript expression, how the tensor is brought into the o
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,9 @@ RESULT_CODES = {
     OperandCode.TENSOR_FLOAT16: "float16",
     OperandCode.TENSOR_BOOL8: "bool",
 }
+
+# What the wrapper's source already means something by.
+_TAKEN = r"r\d+|results|self|torch|annotate|[A-Z].*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def _argument_names(values: Sequence[str]) -> list[str]:
     names: list[str] = []
     for value in values:
         name = re.sub(r"\W", "_", value.lstrip("%"), flags=re.ASCII)
-        if not name or name[0].isdigit() or name == "self" or re.fullmatch(r"r\d+|results|[A-Z].*", name):
+        if not name or name[0].isdigit() or keyword.iskeyword(name) or re.fullmatch(_TAKEN, name):
             name = f"arg_{name}"
         while name in names:
             name += "_"

@@ -17,12 +17,12 @@ from nnapi_lab.encode.words import (
     EncodedModel,
     Names,
 )
-from nnapi_lab.errors import LoweringError
+from nnapi_lab.errors import InvalidModel, LoweringError
 from nnapi_lab.ir.findings import Refusal
 from nnapi_lab.ir.model import Arg, Model, Operand, Operation, Scalar
 from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType, PerChannel, Quant, scalar_type
 from nnapi_lab.ops.registry import OPS
-from nnapi_lab.validate.structure import require_structure
+from nnapi_lab.validate.structure import finding, require_structure
 from nnapi_lab.validate.uses import bind_use
 
 SOURCE = "PyTorch NNAPI format, version 1"
@@ -33,9 +33,13 @@ _BEYOND = "export to .tflite or .cpp instead"
 def encode(model: Model) -> EncodedModel:
     """The model in PyTorch's format, with the names that the format has no place for.
 
-    Raises LoweringError with everything the format cannot say, InvalidModel for a model that is not a sound graph.
+    Raises LoweringError with everything the format cannot say, InvalidModel for a model that is not a sound graph
+    (or omits an argument of an operation that fits no form).
     """
     require_structure(model)
+    unknown = [op for op in model.operations if op.kind not in OPS]
+    if unknown:
+        raise InvalidModel([finding("M12", f"%{op.name}", f"{op.kind} has no code") for op in unknown])
     refusals = unsayable(model)
     if refusals:
         raise LoweringError(list(refusals.values()))
