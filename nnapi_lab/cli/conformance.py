@@ -30,7 +30,7 @@ def conformance(
             report = run_conformance(
                 place,
                 op=op,
-                engine=engine,  # type: ignore[arg-type]  run_conformance refuses any other
+                engine=engine,
                 derived=derived,
                 jobs=jobs or os.cpu_count() or 1,
                 progress=None if progress is None else lambda done, total: progress("conformance", done, total),

@@ -21,7 +21,6 @@ from nnapi_lab.errors import NnapiLabError
 State = Literal["ok", "missing", "wrong"]
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-TORCH = "2.13.0"
 MARKS: dict[State, str] = {"ok": "✓", "missing": "–", "wrong": "✗"}
 
 
@@ -108,9 +107,19 @@ def python_check(version: tuple[int, int] = sys.version_info[:2]) -> Check:
     return Check("python", "ok" if fits else "wrong", detail, "3.11 to 3.13 is needed", fix, True)
 
 
+def pinned(package: str) -> str:
+    """The exact version nnapi_lab is installed for; "" where it does not ask for one."""
+    try:
+        wanted = importlib.metadata.requires("nnapi_lab") or []
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+    return next((line.partition("==")[2].strip() for line in wanted if line.startswith(f"{package}==")), "")
+
+
 def torch_checks() -> Iterator[Check]:
     """torch's version, its quantized engines, and its own NNAPI loader."""
-    fix = f"pip install torch=={TORCH} --index-url https://download.pytorch.org/whl/cpu"
+    wanted = pinned("torch")
+    fix = f"make setup, or pip install torch=={wanted} (the CPU build is enough)"
     purpose = "capture, reference values, the fast engine"
     try:
         import torch
@@ -118,8 +127,8 @@ def torch_checks() -> Iterator[Check]:
         yield Check("torch", "missing", _short(error), purpose, fix, True)
         return
     version = str(torch.__version__)
-    fits = version.split("+")[0] == TORCH
-    yield Check("torch", "ok" if fits else "wrong", version if fits else f"{version}, tested with {TORCH}", purpose,
+    fits = version.split("+")[0] == wanted
+    yield Check("torch", "ok" if fits else "wrong", version if fits else f"{version}, tested with {wanted}", purpose,
                 "" if fits else fix, True)  # fmt: skip
     engines = [name for name in torch.backends.quantized.supported_engines if name != "none"]
     has_qnnpack = "qnnpack" in engines
@@ -140,7 +149,7 @@ def _loader_check(torch: object) -> Check:
 
 def package_check(package: str, module: str, purpose: str, extra: str) -> Check:
     """Installed, and where it would be imported from; nothing is imported."""
-    fix = f"pip install 'nnapi_lab[{extra}]'" if extra else f"pip install {package}"
+    fix = f"make setup, or pip install {package}"
     if importlib.util.find_spec(module) is None:
         return Check(package, "missing", "not installed", purpose, fix, not extra)
     try:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Sequence
+from functools import partial
+from typing import IO
 
 import numpy as np
 
@@ -40,14 +43,24 @@ def check_arrays_target(path: str | None, count: int) -> None:
 def write_arrays(path: str, names: Sequence[str], arrays: Sequence[np.ndarray]) -> list[str]:
     """Write outputs as one .npz by name, or as an .npy each; the paths written."""
     if path.endswith(".npz"):
-        files.write_with(path, lambda stream: np.savez(stream, **dict(zip(names, arrays, strict=True))))
+        files.write_with(path, partial(_npz, names, arrays))
         return [path]
-    written = []
-    for position, array in enumerate(arrays):
-        target = path.replace("{n}", str(position))
-        files.write_with(target, lambda stream, array=array: np.save(stream, array, allow_pickle=False))
-        written.append(target)
-    return written
+    targets = [path.replace("{n}", str(position)) for position in range(len(arrays))]
+    for target, array in zip(targets, arrays, strict=True):
+        files.write_with(target, partial(_npy, array))
+    return targets
+
+
+def _npy(array: np.ndarray, stream: IO[bytes]) -> None:
+    np.save(stream, array, allow_pickle=False)
+
+
+def _npz(names: Sequence[str], arrays: Sequence[np.ndarray], stream: IO[bytes]) -> None:
+    """As numpy.savez does, which takes names as keywords and so has no room for an output called `file`."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in zip(names, arrays, strict=True):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def wrote(path: str) -> str:

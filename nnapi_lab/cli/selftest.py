@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from nnapi_lab.build import Builder
 from nnapi_lab.ir.model import Model
-from nnapi_lab.ir.operand_types import OperandCode, OperandType, Quant
+from nnapi_lab.ir.operand_types import OperandCode, OperandType, Quant, static_shape
 from nnapi_lab.simulate import simulate
 
 Q8 = OperandCode.TENSOR_QUANT8_ASYMM
@@ -36,8 +38,7 @@ def fast_engine_verdict() -> tuple[bool, str]:
 
 def _agree(model: Model) -> bool:
     (name,) = model.inputs
-    shape = tuple(int(size) for size in model[name].type.shape or ())
-    codes = extremes(np.random.default_rng(1), shape)
+    codes = extremes(np.random.default_rng(1), static_shape(model[name].type))
     (fast,), (reference,) = (simulate(model, [codes], engine) for engine in ("fast", "reference"))
     return bool(np.array_equal(fast, reference))
 
@@ -53,7 +54,7 @@ def convolution(filter_size: int, rng: np.random.Generator) -> Model:
     x = builder.input("x", OperandType(Q8, (1, SIZE, SIZE, DEPTH), Quant(0.5, 0)))
     shape = (CHANNELS, filter_size, filter_size, DEPTH)
     weights = builder.constant("w", extremes(rng, shape), OperandType(Q8, shape, Quant(0.25, 128)))
-    pads = {f"pad_{side}": filter_size // 2 for side in SIDES}
+    pads: dict[str, Any] = {f"pad_{side}": filter_size // 2 for side in SIDES}
     y = builder.add("CONV_2D", input=x, filter=weights, bias=_bias(builder), stride_w=1, stride_h=1, fuse="NONE",
                     quant=Quant(450.0 * filter_size**2, 128), name="y", **pads)  # fmt: skip
     builder.output(y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from nnapi_lab.cli import doctor as doctors
 from nnapi_lab.cli import selftest
-from nnapi_lab.cli.doctor import Check, chromium_check, doctor_text, package_check, program_check, python_check
+from nnapi_lab.cli.doctor import Check, chromium_check, doctor_text, package_check, pinned, program_check, python_check
 
 NAMES = ("python", "torch", "quantized engines", "numba", "jupyterlab", "anywidget", "netron", "fast engine", "dot",
          "chromium", "C compiler")  # fmt: skip
@@ -59,10 +60,16 @@ def test_python_versions(version: tuple[int, int], state: str) -> None:
     assert (check.state, check.required, bool(check.fix)) == (state, True, state != "ok")
 
 
+def test_the_torch_that_is_tested_with_is_the_one_pyproject_pins() -> None:
+    pyproject = tomllib.loads((Path(doctors.__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    assert f"torch=={pinned('torch')}" in pyproject["project"]["dependencies"]
+    assert pinned("numpy") == ""
+
+
 def test_packages_are_found_without_importing_them() -> None:
     absent = package_check("no-such-package", "no_such_package", "nothing", "notebook")
     assert absent == Check(
-        "no-such-package", "missing", "not installed", "nothing", "pip install 'nnapi_lab[notebook]'", False
+        "no-such-package", "missing", "not installed", "nothing", "make setup, or pip install no-such-package", False
     )
     assert package_check("no-such-package", "no_such_package", "nothing", "").required
     loaded = "antigravity" in sys.modules

@@ -167,6 +167,7 @@ def codes_of_0_and_1() -> torch.Tensor:
         return torch.quantize_per_tensor(torch.tensor([0.0, 1.0]), 0.5, 3, torch.quint8)
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_tensors_of_files(workplace: Path) -> None:
     np.save("x.npy", np.arange(3, dtype=np.int32))
     quantized = codes_of_0_and_1()
@@ -216,6 +217,7 @@ def test_arrays_by_order_by_name_and_in_one_file(workplace: Path) -> None:
         arrays_for(("x", "y"), ["x=a.npy", "b=b.npy"])
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_a_quantized_tensor_is_given_as_its_codes(workplace: Path) -> None:
     torch.save(codes_of_0_and_1(), "x.pt")
     (codes,) = arrays_for(("x",), ["x.pt"])

@@ -47,9 +47,9 @@ def test_arrays_are_written_one_by_one_or_together(workplace: Path) -> None:
     arrays = [np.zeros(2, np.float32), np.ones(3, np.uint8)]
     assert write_arrays("y{n}.npy", ["a", "b"], arrays) == ["y0.npy", "y1.npy"]
     assert np.load("y1.npy").tolist() == [1, 1, 1]
-    assert write_arrays("y.npz", ["a", "b"], arrays) == ["y.npz"]
+    assert write_arrays("y.npz", ["file", "b.1/x"], arrays) == ["y.npz"]
     with np.load("y.npz") as held:
-        assert {name: held[name].dtype for name in held.files} == {"a": np.float32, "b": np.uint8}
+        assert {name: held[name].dtype for name in held.files} == {"file": np.float32, "b.1/x": np.uint8}
     assert sorted(os.listdir()) == ["y.npz", "y0.npy", "y1.npy"]
 
 
