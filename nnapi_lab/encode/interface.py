@@ -37,7 +37,7 @@ RESULT_CODES = {
 }
 
 # What the wrapper's source already means something by.
-_TAKEN = r"r\d+|results|self|torch|annotate|[A-Z].*"
+_TAKEN = r"r\d+|results|self|torch|[A-Z].*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,8 @@ def _reshaped(text: str, shape: Sequence[int], target: Sequence[int]) -> str:
 
 
 def _list(numbers: Sequence[int]) -> str:
-    return f"[{', '.join(map(str, numbers))}]" if numbers else "annotate(List[int], [])"
+    # TorchScript takes [] for a list of tensors; what is left of a list of integers stays one.
+    return f"[{', '.join(map(str, numbers))}]" if numbers else "[0][:0]"
 
 
 def _shifted(text: str, shift: int, storage: str) -> str:
