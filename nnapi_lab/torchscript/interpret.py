@@ -48,6 +48,8 @@ _PRIMS: dict[str, Callable[..., Any]] = {
     "aten::warn": lambda *args: None,
 }
 
+_OF_ANYTHING = ("aten::__is__", "aten::__isnot__")  # asked of tensors too: "is it None"
+
 
 @dataclass(frozen=True)
 class Operator:
@@ -88,7 +90,7 @@ def evaluate(kind: str, overload: str, arguments: list[Any], outputs: int) -> tu
     `functional_twin`. Raises UnknownOperator, or whatever torch raises.
     """
     prim = _PRIMS.get(kind)
-    if prim is not None and not (kind.startswith("aten::__") and _is_tensor_pair(arguments)):
+    if prim is not None and (kind in _OF_ANYTHING or not (kind.startswith("aten::__") and _is_tensor_pair(arguments))):
         result = prim(*arguments)
     else:
         result = _operator(kind, overload)(arguments)
@@ -99,6 +101,16 @@ def evaluate(kind: str, overload: str, arguments: list[Any], outputs: int) -> tu
 
 def _is_tensor_pair(arguments: list[Any]) -> bool:
     return any(isinstance(argument, torch.Tensor) for argument in arguments) and len(arguments) == 2
+
+
+@lru_cache(maxsize=4096)
+def draws_random(kind: str, overload: str = "") -> bool:
+    """True when torch marks the operator as drawing from its random number generator: rand, normal_, dropout."""
+    try:
+        *_, tags = torch._C._get_operation_overload(kind, overload)
+    except (RuntimeError, TypeError):
+        return False
+    return torch.Tag.nondeterministic_seeded in tags
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,13 @@ import torch
 
 from nnapi_lab.errors import CaptureError
 from nnapi_lab.ir.torch_graph import TorchGraph, TorchNode, TorchType, TorchValue
-from nnapi_lab.torchscript.interpret import UnknownOperator, evaluate, functional_twin, operator_schema
+from nnapi_lab.torchscript.interpret import (
+    UnknownOperator,
+    draws_random,
+    evaluate,
+    functional_twin,
+    operator_schema,
+)
 from nnapi_lab.torchscript.sources import module_path, python_line
 from nnapi_lab.torchscript.tensors import plain_constant, torch_type
 
@@ -29,7 +35,7 @@ SHAPE_QUERIES = frozenset(
         "prim::is_quantized", "prim::ndim", "prim::requires_grad", "prim::shape", "prim::is_cuda",
     }
 )  # fmt: skip
-LOOP_LIMIT = 100_000
+LOOP_LIMIT = 10_000  # unrolled iterations of one loop
 
 
 @dataclass(eq=False)
@@ -68,22 +74,19 @@ class Recorder:
     bindings: dict[str, Any] = field(default_factory=dict)
     values: dict[str, TorchValue] = field(default_factory=dict)
     nodes: list[TorchNode] = field(default_factory=list)
-    _taken: set[str] = field(default_factory=set)
-    _sharing: dict[int, list[Entry]] = field(default_factory=dict)  # recorded tensors by storage address
+    _taken: dict[str, int] = field(default_factory=dict)  # names in use, and how many share the stem
+    _sharing: dict[int, list[Entry]] = field(default_factory=dict)  # tensors by storage address
+    _owned: dict[int, str] = field(default_factory=dict)  # the module's own tensors: storage address → path
     _seen: int = 0
     _total: int = 0
 
     def record(self, inputs: Sequence[torch.Tensor]) -> TorchGraph:
         graph = self.module.inlined_graph
         formal = list(graph.inputs())
-        if len(formal) - 1 != len(inputs):
-            names = ", ".join(value.debugName() for value in formal[1:])
-            raise CaptureError(
-                f"{self.name} takes {len(formal) - 1} inputs ({names}) but {len(inputs)} example inputs were given"
-            )
         env = {formal[0].debugName(): Entry("self", self.module, True)}
+        env |= self._left_out(formal[1:], len(inputs))
         entered: list[str] = []
-        for value, tensor in zip(formal[1:], inputs, strict=True):
+        for value, tensor in zip(formal[1:], inputs, strict=False):
             entry = self._tensor_entry(value.debugName(), tensor.clone())
             env[value.debugName()] = entry
             entered.append(entry.name)
@@ -93,6 +96,17 @@ class Recorder:
         leaves: list[str] = []
         structure = self._structure([env[value.debugName()] for value in graph.outputs()], leaves)
         return TorchGraph(self.name, self.values, tuple(self.nodes), tuple(entered), tuple(leaves), structure)
+
+    def _left_out(self, formal: Sequence[Any], given: int) -> dict[str, Entry]:
+        """Arguments beyond the example inputs, which must have defaults; the model is specialised to those."""
+        schema = self.module._c._get_method("forward").schema.arguments[1:]
+        if given > len(formal) or not all(argument.has_default_value() for argument in schema[given:]):
+            names = ", ".join(value.debugName() for value in formal)
+            raise CaptureError(
+                f"{self.name} takes {len(formal)} inputs ({names}) but {given} example inputs were given"
+            )
+        left = zip(formal[given:], schema[given:], strict=True)
+        return {value.debugName(): self._known(value.debugName(), argument.default_value) for value, argument in left}
 
     # --- walking ---------------------------------------------------------------------------------------------
 
@@ -115,13 +129,24 @@ class Recorder:
         if kind in _LIST_METHODS and arguments[0].items is not None:
             _LIST_METHODS[kind](self, arguments, outputs, env)
             return
+        for entry in arguments:
+            self._check_fresh(entry)
+        overload, argument_names = operator_schema(node)
+        twin = functional_twin(kind, overload)
+        if twin != kind:
+            self._check_writable(node, arguments[0])
         known = all(entry.all_known for entry in arguments)
+        if known and draws_random(kind, overload):
+            # Dropout is, on paper, random; without training it is not.
+            known = any(name in ("train", "training") and entry.object is False
+                        for name, entry in zip(argument_names, arguments, strict=False))  # fmt: skip
         if known or kind in SHAPE_QUERIES:
             results = self._evaluate(node, kind, [entry.object for entry in arguments])
             for name, held in zip(outputs, results, strict=True):
                 env[name] = self._known(name, held)
+            if twin != kind:
+                self._changed(arguments[0])
             return
-        twin = functional_twin(kind, operator_schema(node)[0])
         results = self._evaluate(node, twin, [entry.object for entry in arguments])
         names = [self._materialise(entry) for entry in arguments]
         entries = [self._tensor_entry(name, held) for name, held in zip(outputs, results, strict=True)]
@@ -142,13 +167,37 @@ class Recorder:
 
     def _overwritten(self, node: Any, kind: str, target: Entry, result: Entry) -> None:
         """After an in-place operation every entry of the same tensor means the result; other views are stale."""
-        storage, view = target.held.untyped_storage().data_ptr(), target.held
+        view, storage = target.held, _storage(target.held)
+        moved = storage == _storage(result.held)  # squeeze_ and its like give another shape, and write nothing
         for entry in self._sharing.pop(storage, []):
-            if _same_view(entry.held, view):
-                entry.name, entry.held = result.name, result.held
-                self._sharing.setdefault(_storage(result.held), []).append(entry)
-            else:
+            if entry is not result and _same_view(entry.held, view):
+                entry.name, entry.held, entry.known = result.name, result.held, False
+            elif entry is not result and not moved:
                 entry.held = _Stale(f"{kind} at {self._where(node)}")
+                continue
+            self._sharing.setdefault(_storage(entry.held), []).append(entry)
+
+    def _changed(self, target: Entry) -> None:
+        """A known tensor was really written into: constants made of it so far were of its former elements."""
+        for entry in self._sharing.get(_storage(target.held), []):
+            entry.name = entry.name.lstrip("%")
+
+    def _check_fresh(self, entry: Entry) -> None:
+        if isinstance(entry.held, _Stale):
+            raise CaptureError(
+                f"{entry.name} is used after {entry.held.writer} wrote through a view of the same memory; "
+                "an NNAPI operand cannot be changed in place: write the model without that in-place operation"
+            )
+        for item in entry.items or ():
+            self._check_fresh(item)
+
+    def _check_writable(self, node: Any, target: Entry) -> None:
+        path = self._owned.get(_storage(target.held)) if isinstance(target.held, torch.Tensor) else None
+        if path is not None:
+            raise CaptureError(
+                f"{self._where(node)}: the model writes into its own tensor {path}; an NNAPI model keeps nothing from "
+                "one run to the next: pass it in as an input and return it"
+            )
 
     # --- entries ---------------------------------------------------------------------------------------------
 
@@ -156,7 +205,10 @@ class Recorder:
         if isinstance(held, list | tuple):
             items = [self._known(f"{name}.{i}", item) for i, item in enumerate(held)]
             return Entry(name, [] if isinstance(held, list) else (), True, path, items)
-        return Entry(name, held, True, path)
+        entry = Entry(name, held, True, path)
+        if isinstance(held, torch.Tensor):
+            self._sharing.setdefault(_storage(held), []).append(entry)
+        return entry
 
     def _tensor_entry(self, name: str, held: Any) -> Entry:
         """A recorded value: it gets a unique %name and its exact type."""
@@ -176,19 +228,16 @@ class Recorder:
         return Entry(unique, held, False)
 
     def _unique(self, name: str) -> str:
-        candidate, count = name, 2
+        candidate = name
         while candidate in self._taken:
-            candidate, count = f"{name}#{count}", count + 1
-        self._taken.add(candidate)
+            self._taken[name] += 1
+            candidate = f"{name}#{self._taken[name]}"
+        self._taken[candidate] = 1
         return candidate
 
     def _materialise(self, entry: Entry) -> str:
         """The graph name of an argument; constants and lists enter the graph when they are first used."""
-        if isinstance(entry.held, _Stale):
-            raise CaptureError(
-                f"{entry.name} is used after {entry.held.writer} wrote through a view of the same memory; "
-                "an NNAPI operand cannot be changed in place: write the model without that in-place operation"
-            )
+        self._check_fresh(entry)
         if entry.name in self.values:
             return entry.name
         if entry.items is not None and not entry.all_known:
@@ -199,6 +248,8 @@ class Recorder:
             entry.name = name
             return name
         held = entry.object
+        if isinstance(held, torch.Tensor) and _storage(held) not in self._owned:
+            held = held.clone()  # the model may still write into it
         name = self._unique(f"%{entry.name.lstrip('%')}")
         plain = plain_constant(held)
         type = torch_type(held) if isinstance(held, torch.Tensor) else TorchType(_kind_name(held))
@@ -236,15 +287,25 @@ class Recorder:
     # --- structural nodes ------------------------------------------------------------------------------------
 
     def _constant(self, node: Any, env: dict[str, Entry]) -> None:
-        output = node.output()
-        env[output.debugName()] = self._known(output.debugName(), output.toIValue())
+        name, held = node.output().debugName(), node.output().toIValue()
+        if isinstance(held, torch.Tensor):
+            self._owned.setdefault(_storage(held), f"%{name}, a constant of the trace")
+        env[name] = self._known(name, held)
 
     def _get_attr(self, node: Any, env: dict[str, Entry]) -> None:
         owner = env[node.input().debugName()]
         attribute = node.s("name")
         path = f"{owner.path}.{attribute}" if owner.path else attribute
-        name = node.output().debugName()
-        env[name] = Entry(name, getattr(owner.held, attribute), True, path)
+        name, held = node.output().debugName(), getattr(owner.held, attribute)
+        if isinstance(held, torch.Tensor):
+            self._owned.setdefault(_storage(held), path)
+        env[name] = Entry(name, held, True, path)
+
+    def _set_attr(self, node: Any, env: dict[str, Entry]) -> None:
+        raise CaptureError(
+            f"{self._where(node)}: the model writes its own attribute {node.s('name')}; an NNAPI model keeps nothing "
+            "from one run to the next: pass it in as an input and return it"
+        )
 
     def _list_construct(self, node: Any, env: dict[str, Entry]) -> None:
         name = node.output().debugName()
@@ -293,8 +354,11 @@ class Recorder:
                     f"{self._where(node)}: a loop's length depends on the values of the inputs; NNAPI's WHILE is "
                     "not written yet: give the loop a constant length"
                 )
-            if trips >= min(int(limit.object), LOOP_LIMIT) or not bool(condition.object):
+            if trips >= int(limit.object) or not bool(condition.object):
                 break
+            if trips == LOOP_LIMIT:
+                raise CaptureError(f"{self._where(node)}: a loop goes on after {LOOP_LIMIT:,} iterations; NNAPI models "
+                                   "have every iteration written out")  # fmt: skip
             env[counter] = self._known(counter, trips)
             env.update(zip(formals, carried, strict=True))
             self._run(list(body.nodes()), env)
@@ -328,11 +392,38 @@ class Recorder:
         else:
             env[outputs[0]] = held.items[int(key.object)]  # type: ignore[index]
 
+    def _set_item(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
+        held, key, item = arguments
+        items: list[Entry] = held.items  # type: ignore[assignment]
+        if not isinstance(held.held, dict):
+            items[int(key.object)] = item
+        elif key.object in held.held:
+            items[list(held.held).index(key.object)] = item
+        else:
+            held.held[key.object] = None
+            items.append(item)
+
     def _length(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
         env[outputs[0]] = self._known(outputs[0], len(arguments[0].items))  # type: ignore[arg-type]
 
     def _copied(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
         env[outputs[0]] = Entry(outputs[0], arguments[0].held, arguments[0].known, "", list(arguments[0].items or ()))
+
+    def _extend(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
+        arguments[0].items.extend(arguments[1].items or ())  # type: ignore[union-attr]
+
+    def _pop(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
+        env[outputs[0]] = arguments[0].items.pop(int(arguments[1].object))  # type: ignore[union-attr]
+
+    def _slice(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
+        held, start, end, step = arguments
+        items = (held.items or [])[start.object : end.object : step.object]
+        env[outputs[0]] = Entry(outputs[0], [], all(item.all_known for item in items), "", list(items))
+
+    def _contains(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
+        held, key = arguments
+        inside = key.object in (held.held if isinstance(held.held, dict) else held.object)
+        env[outputs[0]] = self._known(outputs[0], inside)
 
     def _joined(self, arguments: list[Entry], outputs: list[str], env: dict[str, Entry]) -> None:
         items = [*(arguments[0].items or ()), *(arguments[1].items or ())]
@@ -351,9 +442,7 @@ def _storage(tensor: torch.Tensor) -> int:
 
 
 def _same_view(left: torch.Tensor, right: torch.Tensor) -> bool:
-    return (
-        left.data_ptr() == right.data_ptr() and left.shape == right.shape and left.stride() == right.stride()
-    )
+    return left.data_ptr() == right.data_ptr() and left.shape == right.shape and left.stride() == right.stride()
 
 
 def _kind_name(held: Any) -> str:
@@ -367,6 +456,7 @@ def _kind_name(held: Any) -> str:
 _STRUCTURAL: dict[str, Callable[[Recorder, Any, dict[str, Entry]], None]] = {
     "prim::Constant": Recorder._constant,
     "prim::GetAttr": Recorder._get_attr,
+    "prim::SetAttr": Recorder._set_attr,
     "prim::ListConstruct": Recorder._list_construct,
     "prim::TupleConstruct": Recorder._tuple_construct,
     "prim::DictConstruct": Recorder._dict_construct,
@@ -381,6 +471,11 @@ _STRUCTURAL: dict[str, Callable[[Recorder, Any, dict[str, Entry]], None]] = {
 _LIST_METHODS: dict[str, Callable[[Recorder, list[Entry], list[str], dict[str, Entry]], None]] = {
     "aten::append": Recorder._append_item,
     "aten::__getitem__": Recorder._get_item,
+    "aten::_set_item": Recorder._set_item,
+    "aten::__contains__": Recorder._contains,
+    "aten::extend": Recorder._extend,
+    "aten::pop": Recorder._pop,
+    "aten::slice": Recorder._slice,
     "aten::len": Recorder._length,
     "aten::list": Recorder._copied,
     "aten::add": Recorder._joined,
