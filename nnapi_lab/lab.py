@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import torch
 
 from nnapi_lab import files
 from nnapi_lab.compare import Diff, compare
+from nnapi_lab.diagnosis import Diagnosis, diagnose
 from nnapi_lab.encode import load, save_torch
 from nnapi_lab.errors import FormatError, LoweringError, NotThereYet
 from nnapi_lab.ir.findings import Refusal
@@ -31,10 +32,11 @@ from nnapi_lab.simulate import Engine, Probe, compile_model, simulate
 from nnapi_lab.text import write_nn
 from nnapi_lab.torchscript.capture import Captured, capture, checked_inputs
 from nnapi_lab.torchscript.execute import check_against_graph, run_border
+from nnapi_lab.torchscript.levels import level_refusals
 from nnapi_lab.torchscript.lower import LayoutChoice, QuantizeAt, lower_graph
 from nnapi_lab.torchscript.tensors import quantized_tensor, stored_elements
 from nnapi_lab.validate import Report, check
-from nnapi_lab.validate.levels import UseLevel, feature_level_of, level_text
+from nnapi_lab.validate.levels import feature_level_of
 from nnapi_lab.views.explain import explanation_text
 from nnapi_lab.views.facts import workbench_part
 from nnapi_lab.views.html import srcdoc_iframe, workbench_html
@@ -46,7 +48,7 @@ Progress = Callable[[str, int, int], None]
 LAYOUTS = ("auto", "nhwc", "nchw")
 
 __all__ = [
-    "Diff", "Explanation", "LoweredModel", "check", "load", "lower", "simulate",
+    "Diagnosis", "Diff", "Explanation", "LoweredModel", "check", "diagnose", "load", "lower", "simulate",
 ]  # fmt: skip
 
 
@@ -255,6 +257,7 @@ def lower(
     captured = capture(model, example_inputs, name, progress)
     border = quantize_at or getattr(model, "nnapi_quantize_at", "inside")
     result = lower_graph(captured.graph, layout, relaxed, progress, border)
+    result = replace(result, warnings=(*captured.warnings, *result.warnings))
     if result.refusals:
         raise LoweringError(result.refusals)
     report = check(result.model)
@@ -262,28 +265,6 @@ def lower(
     if too_new:
         raise LoweringError(too_new)
     return LoweredModel(captured, result, report)
-
-
-def level_refusals(result: Lowered, report: Report, target: int) -> tuple[Refusal, ...]:
-    """A FORBIDDEN refusal for every use that needs more than the target level."""
-    return tuple(_level_refusal(result, use, target) for use in report.levels if use.level > target)
-
-
-def _level_refusal(result: Lowered, use: UseLevel, target: int) -> Refusal:
-    node = next(
-        (node for value in result.origins.get(use.operation, ()) if (node := result.graph.producer(value))), None
-    )
-    needed, wanted = level_text(use.level), level_text(target)
-    return Refusal(
-        "FORBIDDEN",
-        f"{use.kind}.LEVEL",
-        f"{node.kind} {node.name}" if node is not None else f"{use.kind} {use.operation}",
-        f"{use.kind} at {use.operation} needs {needed} ({use.because}), the target is {wanted}",
-        f"target {needed} or newer, or replace the operation",
-        "NNAPI feature levels",
-        node.python if node is not None else "",
-        node.scope if node is not None else "",
-    )
 
 
 def resolve(entry: str) -> tuple[Any, tuple[torch.Tensor, ...]]:

@@ -22,6 +22,7 @@ from nnapi_lab.errors import CaptureError, FormatError
 from nnapi_lab.ir.operand_types import Quant
 from nnapi_lab.ir.torch_graph import TorchGraph
 from nnapi_lab.torchscript.recorder import Recorder
+from nnapi_lab.torchscript.sources import OUR_HOME, TORCH_HOME
 from nnapi_lab.torchscript.tensors import packed_params
 
 Progress = Callable[[str, int, int], None]
@@ -37,7 +38,8 @@ class Captured:
     """A TorchGraph together with the torch objects that its constants came from.
 
     `bindings`: constant value name → torch object (tensor, packed parameters, number), for execution;
-    `engine`: the quantized engine to execute under; `example_inputs`: as given, flattened to a tuple.
+    `engine`: the quantized engine to execute under; `example_inputs`: as given, flattened to a tuple;
+    `warnings`: what tracing turned into constants although Python computed it from the inputs.
     """
 
     graph: TorchGraph
@@ -45,6 +47,7 @@ class Captured:
     engine: str
     example_inputs: tuple[torch.Tensor, ...]
     scripted: Any
+    warnings: tuple[str, ...] = ()
 
 
 def capture(model: Any, example_inputs: Any, name: str = "", progress: Progress | None = None) -> Captured:
@@ -63,10 +66,11 @@ def capture(model: Any, example_inputs: Any, name: str = "", progress: Progress 
     with quiet(), torch.no_grad():
         engine = quantized_engine(model)
         with using_engine(engine):
-            scripted = model if isinstance(model, torch.jit.ScriptModule) else trace(model, inputs)
+            warned: list[str] = []
+            scripted = model if isinstance(model, torch.jit.ScriptModule) else trace(model, inputs, warned)
             recorder = Recorder(scripted, name, progress)
             graph = recorder.record(inputs)
-    return Captured(graph, recorder.bindings, engine, inputs, scripted)
+    return Captured(graph, recorder.bindings, engine, inputs, scripted, tuple(warned))
 
 
 def load_script(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
@@ -93,9 +97,7 @@ def checked_inputs(example_inputs: Any) -> tuple[torch.Tensor, ...]:
     if isinstance(example_inputs, torch.Tensor):
         example_inputs = (example_inputs,)
     if not isinstance(example_inputs, Sequence) or isinstance(example_inputs, str):
-        raise CaptureError(
-            f"example_inputs is a {type(example_inputs).__name__}; give a tensor or a tuple of tensors"
-        )
+        raise CaptureError(f"example_inputs is a {type(example_inputs).__name__}; give a tensor or a tuple of tensors")
     for position, value in enumerate(example_inputs):
         if not isinstance(value, torch.Tensor):
             raise CaptureError(
@@ -122,12 +124,20 @@ def check_module(model: Any) -> None:
             raise CaptureError(f"{name} is on {tensor.device}; move the model to the CPU with model.cpu()")
 
 
-def trace(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.jit.ScriptModule:
-    """torch.jit.trace with the fused attention path off. Raises CaptureError when the model cannot run."""
+def trace(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], warned: list[str]) -> torch.jit.ScriptModule:
+    """torch.jit.trace with the fused attention path off; what it warns of in the user's code goes to `warned`.
+
+    Raises CaptureError when the model cannot run, or when running it changes its buffers.
+    """
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    before = buffer_versions(model)
     try:
-        return torch.jit.trace(model, inputs, check_trace=False, strict=False)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", torch.jit.TracerWarning)
+            # On copies: the model may write into its inputs.
+            traced = torch.jit.trace(model, tuple(value.clone() for value in inputs), check_trace=False, strict=False)
     except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AssertionError) as error:
         given = ", ".join(f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" for value in inputs)
         raise CaptureError(
@@ -135,10 +145,36 @@ def trace(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> torch.jit
         ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+    changed = [name for name, version in buffer_versions(model).items() if before.get(name) != version]
+    if changed:
+        raise CaptureError(
+            f"running {type(model).__name__} changes its buffer {changed[0]}; an NNAPI model keeps nothing from one "
+            "run to the next: pass it in as an input and return it"
+        )
+    warned.extend(dict.fromkeys(filter(None, map(baked_in, caught))))
+    return traced
+
+
+def buffer_versions(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """What changes when a buffer is written into or replaced: its identity and torch's version counter."""
+    return {name: (id(buffer), buffer._version) for name, buffer in model.named_buffers()}
+
+
+def baked_in(warning: warnings.WarningMessage) -> str:
+    """Our sentence for a warning of the tracer about the user's own code; "" for one about torch's."""
+    if warning.filename.startswith((TORCH_HOME, OUR_HOME)):
+        return ""
+    what = str(warning.message).split(" might cause")[0].split(".")[0]
+    return (
+        f"{os.path.basename(warning.filename)}:{warning.lineno}: {what[:1].lower()}{what[1:]}: what Python computes "
+        "from a tensor there is fixed at what the example inputs gave"
+    )
 
 
 def first_line(error: BaseException) -> str:
     text = str(error).strip()
+    if text.startswith("Tracer cannot infer type of"):
+        return "it returns something else than tensors, or mixes types in one list or dict"
     return text.splitlines()[0] if text else type(error).__name__
 
 

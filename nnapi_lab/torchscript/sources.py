@@ -10,8 +10,8 @@ import torch
 
 _TRACED_FRAME = re.compile(r"^(?P<file>.+)\((?P<line>\d+)\): (?P<function>.+)$")
 _SCRIPTED_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-_TORCH_HOME = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
-_OUR_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+TORCH_HOME = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+OUR_HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 @lru_cache(maxsize=65536)
@@ -22,7 +22,7 @@ def python_line(source_range: str) -> str:
         if match is None:
             continue
         file = match["file"]
-        if file.startswith((_TORCH_HOME, _OUR_HOME, "<")) or ("/torch/" in file and file.startswith("code/")):
+        if file.startswith((TORCH_HOME, OUR_HOME, "<")) or ("/torch/" in file and file.startswith("code/")):
             continue
         return f"{os.path.basename(file)}:{match['line']}"
     return ""
