@@ -14,7 +14,7 @@ import warnings
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_variable] = "1"
 
-SECTIONS = ("lowering", "simulation")
+SECTIONS = ("lowering", "simulation", "accuracy")
 
 
 def main() -> int:
@@ -35,15 +35,15 @@ def main() -> int:
     machine = f"{platform.machine()}, {os.cpu_count()} processors, torch {torch.__version__}, one thread"
     if not args.json:
         print(f"{machine}; {args.rounds} rounds in turns; trust the ratios more than the times\n")
-    races = []
+    found = []
     for name in args.sections or SECTIONS:
         for held in importlib.import_module(f"benchmarks.{name}").run(args.rounds):
-            races.append(held)
+            found.append(held)
             if not args.json:
                 print(held, end="\n\n", flush=True)
     if args.json:
-        data = [{"title": one.title, "median_seconds": one.medians, "ratios": one.ratios} for one in races]
-        print(json.dumps({"machine": machine, "rounds": args.rounds, "races": data}, indent=1))
+        results = [one.data for one in found]
+        print(json.dumps({"machine": machine, "rounds": args.rounds, "results": results}, indent=1))
     return 0
 
 

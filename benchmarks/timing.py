@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Race:
             name: statistics.median(mine / theirs for mine, theirs in zip(times, first, strict=True))
             for name, times in self.seconds.items()
         }
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {"title": self.title, "median_seconds": self.medians, "ratios": self.ratios}
 
     def __str__(self) -> str:
         wide = max(len(name) for name in self.seconds)
