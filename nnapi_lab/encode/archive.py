@@ -23,7 +23,7 @@ from nnapi_lab.encode.words import Names
 from nnapi_lab.errors import FormatError
 from nnapi_lab.ir.model import Model
 
-STORAGES = {
+STORAGES: dict[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"), "HalfStorage": np.dtype("<f2"), "DoubleStorage": np.dtype("<f8"),
     "IntStorage": np.dtype("<i4"), "LongStorage": np.dtype("<i8"), "ShortStorage": np.dtype("<i2"),
     "CharStorage": np.dtype("i1"), "ByteStorage": np.dtype("u1"), "BoolStorage": np.dtype("?"),

@@ -177,7 +177,8 @@ class _Decoder:
         held = self.weights[number]
         if offset + length > held.nbytes:
             self.fail(place + 1, f"bytes {offset} to {offset + length} of buffer {number}, which has {held.nbytes}")
-        return memoryview(np.ascontiguousarray(held).reshape(-1).view(np.uint8))[offset : offset + length]
+        plain: Any = np.ascontiguousarray(held).reshape(-1).view(np.uint8)
+        return memoryview(plain)[offset : offset + length]
 
     def _array(self, start: int, record: _Record, dims: int, data: memoryview, is_buffer: bool) -> Any:
         sizes = tuple(self.unsigned[dims : dims + record.rank])

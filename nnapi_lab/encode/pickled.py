@@ -7,8 +7,9 @@ name, an object its name and state, a tensor a description of where its elements
 from __future__ import annotations
 
 import pickletools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from nnapi_lab.errors import FormatError
 
@@ -102,7 +103,7 @@ class _Walk:
         self.stopped = False
 
     def step(self, name: str, argument: Any, place: int) -> None:
-        if name in _LITERALS:
+        if name in _CARRYING or name in _LITERALS:
             self.stack.append(argument if name in _CARRYING else _LITERALS[name]())
             return
         act = getattr(self, f"_{name.lower()}", None)
@@ -113,7 +114,7 @@ class _Walk:
         except (IndexError, KeyError, TypeError) as error:
             self.fail(place, f"the instruction {name} finds nothing to work on ({error})")
 
-    def fail(self, place: int, message: str) -> None:
+    def fail(self, place: int, message: str) -> NoReturn:
         raise FormatError(f"{self.source}, byte {place}: {message}")
 
     # --- instructions, each named as pickletools names it ----------------------------------------------------
@@ -225,10 +226,9 @@ def _result(function: Any, arguments: Any) -> Any:
     return Called(function, arguments)
 
 
-# Instructions that push one value: the argument itself, or a new one.
+# Instructions that push one value: their argument, or a new one.
 _CARRYING = ("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
-_LITERALS: dict[str, Any] = {
-    **dict.fromkeys(_CARRYING, None),
+_LITERALS: dict[str, Callable[[], Any]] = {
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
     "NONE": lambda: None,

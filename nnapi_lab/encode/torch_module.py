@@ -7,7 +7,7 @@ those of PyTorch's converter's module. `interface` wraps it: takes and returns w
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -138,11 +138,11 @@ def forward_source(face: Interface) -> str:
     return "\n".join([*lines, f"    return {_returned(face.structure)}", ""])
 
 
-def _returned(structure: object) -> str:
+def _returned(structure: Any) -> str:
     """The results in the shape the model returns them."""
     if isinstance(structure, int):
         return f"r{structure}"
-    kind, parts = structure  # type: ignore[misc]
+    kind, parts = structure
     if kind == "dict":
         return "{" + ", ".join(f"{key!r}: {_returned(part)}" for key, part in parts) + "}"
     items = [_returned(part) for part in parts]

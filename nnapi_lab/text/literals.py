@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 
 from nnapi_lab.ir.operand_types import OperandCode, float32_text
 
-_BITS = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
+_BITS: dict[int, np.dtype[Any]] = {2: np.dtype(np.uint16), 4: np.dtype(np.uint32)}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _REAL = re.compile(r"[+-]?(?:[0-9]{1,60}(?:\.[0-9]{0,60})?|\.[0-9]{1,60})(?:[eE][+-]?[0-9]{1,4})?|[+-]?inf|nan")
 _HEX = re.compile(r"0x[0-9a-fA-F]{1,8}")
@@ -38,7 +39,7 @@ def element_texts(array: np.ndarray) -> list[str]:
 def real_text(value: np.floating) -> str:
     """`0.5`, `1e-07`, `inf`, `nan`: the shortest decimal that reads back as the same number in its type."""
     if isinstance(value, np.float32) or not math.isfinite(value):
-        return float32_text(value)
+        return float32_text(float(value))
     text = np.format_float_positional(value, unique=True, trim="0")
     return text if len(text) <= 12 else np.format_float_scientific(value, unique=True, trim="0")
 
