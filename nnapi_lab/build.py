@@ -173,23 +173,27 @@ class Builder:
         names: Sequence[str] = (),
         quant: Quant | PerChannel | None = None,
         code: OperandCode | None = None,
+        results: int = 0,
         step: Step | None = None,
         values: Sequence[str] = (),
         **arguments: Any,
     ) -> tuple[str, ...]:
-        """Like `add`, returning the names of all results."""
+        """Like `add`, returning the names of all results.
+
+        `results` is how many are wanted, where the operation leaves that free (the last states of a sequence).
+        """
         spec = OPS[kind]
         form = form_for_names(spec, arguments)
         args = positional(form, arguments)
-        call = self.call(kind, args, quant, code)
+        call = self.call(kind, args, quant, code, results)
         raise_if_broken(call, names[0] if names else kind)
         hint = [name for name in names if name] or [kind.lower()]
-        results = []
+        made = []
         for index, type_ in enumerate(call.results):
             wanted = hint[index] if index < len(hint) else f"{hint[0]}_{index}"
-            results.append(self._add(Operand(self._unique(wanted), type_), values, [step] if step else []))
-        self._operations.append(Operation(kind, args, tuple(results), step.id if step else None))
-        return tuple(results)
+            made.append(self._add(Operand(self._unique(wanted), type_), values, [step] if step else []))
+        self._operations.append(Operation(kind, args, tuple(made), step.id if step else None))
+        return tuple(made)
 
     def call(
         self,
@@ -197,13 +201,15 @@ class Builder:
         args: Sequence[Arg],
         quant: Quant | PerChannel | None = None,
         code: OperandCode | None = None,
+        results: int = 0,
     ) -> Call:
-        """Bind arguments of an operation to be, with the result's quantization and type as wanted."""
+        """Bind arguments of an operation to be, with the results' number, quantization and type as wanted."""
         types = [self._arg_type(arg) for arg in args]
         spec = OPS[kind]
         # Only what an operation leaves free is read of a declared result; MODEL says nothing about its type.
         said = quant is not None or code is not None
-        declared = (OperandType(code or OperandCode.MODEL, None, quant),) if said else ()
+        first = OperandType(code or OperandCode.MODEL, None, quant)
+        declared = [first] * (said or results > 0) + [OperandType(OperandCode.MODEL, None)] * (results - 1)
         return bind(spec, types, [self._arg_value(arg) for arg in args], declared)
 
     def also_made_by(self, name: str, steps: Sequence[Step]) -> None:

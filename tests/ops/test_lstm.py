@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from nnapi_lab.build import broken_rules
+from nnapi_lab.build import Builder, broken_rules
 from nnapi_lab.errors import InvalidModel
 from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType
 from nnapi_lab.ops.lstm_cell import GATES, LAYER_NORMS, WEIGHTS
 from nnapi_lab.ops.spec import Call, bind, required_level
 from nnapi_lab.ops.use import run, use
+from nnapi_lab.simulate import simulate
 
 F32, F16 = OperandCode.TENSOR_FLOAT32, OperandCode.TENSOR_FLOAT16
 STEP, SEQUENCE = "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -252,6 +253,24 @@ def test_fed_weights_may_be_omitted_so_the_scratch_is_open() -> None:
     assert use(STEP, **typed(cell(2))).results[0].shape == (1, Dim("?"))
     assert use(STEP, **typed(cifg(units=2))).results[0].shape == (1, 6)
     assert use(STEP, **cell(2)).results[0].shape == (1, 8)
+
+
+def test_a_model_asks_for_the_last_states_by_the_number_of_results() -> None:
+    arguments = cell(2, cell_bias=np.array([2, 4], np.float32))
+    builder = Builder("states")
+    x = builder.input("x", OperandType(F32, (1, 3, 1)))
+    arrays = {name: value for name, value in arguments.items() if isinstance(value, np.ndarray) and name != "input"}
+    named = {name: builder.constant(name, value) for name, value in arrays.items()}
+    scalars = {name: arguments[name] for name in ("activation", "cell_clip", "proj_clip")}
+    ask = {**named, **scalars, "input": x, "time_major": False}
+    assert len(builder.add_all(SEQUENCE, **ask)) == 1
+    for name in builder.add_all(SEQUENCE, names=["y", "h", "c"], results=3, **ask):
+        builder.output(name)
+    y, h, c = simulate(builder.build(), [np.zeros((1, 3, 1), np.float32)], engine="reference")
+    # Half of what was there and half of 2: 1, 1.5, 1.75; the output is half of it.
+    np.testing.assert_array_equal(y[0], [[0.5, 1], [0.75, 1.5], [0.875, 1.75]])
+    np.testing.assert_array_equal(h, [[0.875, 1.75]])
+    np.testing.assert_array_equal(c, [[1.75, 3.5]])
 
 
 # --- against a second implementation -----------------------------------------------------------------------
