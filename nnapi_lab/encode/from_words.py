@@ -33,7 +33,6 @@ from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType, Quant, Sha
 from nnapi_lab.ops.registry import BY_CODE
 from nnapi_lab.validate.structure import require_structure
 
-_OMITTED = object()
 LARGEST_RANK = 32  # NNAPI's operations take at most 8
 
 
@@ -148,8 +147,8 @@ class _Decoder:
         return _Record(code, rank, None if plain else Quant(scale, zero_point), start)
 
     def _values(self, starts: range, records: Sequence[_Record], dims: Sequence[int]) -> dict[int, Any]:
-        """Array (or _OMITTED) by operand number."""
-        held: dict[int, Any] = {}
+        """Array by operand number."""
+        held: dict[int, np.ndarray] = {}
         for start in starts:
             number, source, length = self.signed[start], self.signed[start + 1], self.unsigned[start + 2]
             if not 0 <= number < len(records):
@@ -165,7 +164,7 @@ class _Decoder:
             else:
                 kind = "memory, which PyTorch never reads" if source == NUMBERED_MEMORY else f"{source}"
                 self.fail(start + 1, f"the value of operand {number} is in {kind}; 0 and 2 are possible")
-            held[number] = self._array(start, records[number], dims[number], found, source == NUMBERED_BUFFER)
+            held[number] = self._array(start, records[number], dims[number], found)
         return held
 
     def _buffer(self, start: int, place: int, data: memoryview) -> memoryview:
@@ -180,10 +179,8 @@ class _Decoder:
         plain: Any = np.ascontiguousarray(held).reshape(-1).view(np.uint8)
         return memoryview(plain)[offset : offset + length]
 
-    def _array(self, start: int, record: _Record, dims: int, data: memoryview, is_buffer: bool) -> Any:
+    def _array(self, start: int, record: _Record, dims: int, data: memoryview) -> np.ndarray:
         sizes = tuple(self.unsigned[dims : dims + record.rank])
-        if is_buffer and not len(data) and 0 not in sizes:
-            return _OMITTED
         wanted = math.prod(sizes) * record.code.numpy.itemsize
         if record.code.is_tensor and not sizes:
             self.fail(record.word + 1, "a constant tensor of unknown rank")
@@ -220,7 +217,7 @@ class _Decoder:
 
     def _operation(
         self, index: int, use: tuple[str, list[int], list[int]], records: Sequence[_Record],
-        labels: Sequence[str | None], held: dict[int, Any],
+        labels: Sequence[str | None], held: dict[int, np.ndarray],
     ) -> Operation:  # fmt: skip
         kind, args, results = use
         inputs: list[Arg] = []
@@ -228,8 +225,6 @@ class _Decoder:
             label = labels[number]
             if label is not None:
                 inputs.append(label)
-            elif held[number] is _OMITTED:
-                inputs.append(None)
             else:
                 inputs.append(Scalar(records[number].code, held[number].item()))
         step = self.names.steps[index] if self.names else None
@@ -238,14 +233,14 @@ class _Decoder:
     # --- names -----------------------------------------------------------------------------------------------
 
     def _labels(
-        self, records: Sequence[_Record], held: dict[int, Any], needed: set[int], inputs: Sequence[int]
+        self, records: Sequence[_Record], held: dict[int, np.ndarray], needed: set[int], inputs: Sequence[int]
     ) -> list[str | None]:
-        """A name for every operand that stands on its own; None for scalars in place and omitted arguments."""
+        """A name for every operand that stands on its own; None for scalars in place."""
         labels: list[str | None] = []
         for number, record in enumerate(records):
             given = self.names.operands[number] if self.names else None
             value = held.get(number)
-            in_place = value is _OMITTED or (value is not None and record.code.is_scalar)
+            in_place = value is not None and record.code.is_scalar
             if given is None and in_place and number not in needed:
                 labels.append(None)
             else:
@@ -262,15 +257,13 @@ class _Decoder:
             raise FormatError(f"{self.source}: the names kept with the model do not belong to it")
 
     def _operands(
-        self, records: Sequence[_Record], dims: Sequence[int], held: dict[int, Any], labels: Sequence[str | None]
+        self, records: Sequence[_Record], dims: Sequence[int], held: dict[int, np.ndarray], labels: Sequence[str | None]
     ) -> dict[str, Operand]:
         operands = {}
         for number, (record, start, label) in enumerate(zip(records, dims, labels, strict=True)):
             if label is None:
                 continue
             value = held.get(number)
-            if value is _OMITTED:
-                self.fail(record.word, f"operand {number} has no value, but is not an argument alone")
             shape = self._shape(record, start, label, value is not None)
             operands[label] = Operand(label, OperandType(record.code, shape, record.quant), value)
         if len(operands) != sum(label is not None for label in labels):

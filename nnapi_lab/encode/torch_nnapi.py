@@ -19,11 +19,10 @@ from nnapi_lab.encode.words import (
 )
 from nnapi_lab.errors import InvalidModel, LoweringError
 from nnapi_lab.ir.findings import Refusal
-from nnapi_lab.ir.model import Arg, Model, Operand, Operation, Scalar
-from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType, PerChannel, Quant, scalar_type
+from nnapi_lab.ir.model import Model, Operand, Operation, Scalar
+from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType, PerChannel, scalar_type
 from nnapi_lab.ops.registry import OPS
 from nnapi_lab.validate.structure import finding, require_structure
-from nnapi_lab.validate.uses import bind_use
 
 SOURCE = "PyTorch NNAPI format, version 1"
 LARGEST_IMMEDIATE = 128  # bytes; NNAPI copies a value up to this size at once, so it need not outlive the call
@@ -33,8 +32,7 @@ _BEYOND = "export to .tflite or .cpp instead"
 def encode(model: Model) -> EncodedModel:
     """The model in PyTorch's format, with the names that the format has no place for.
 
-    Raises LoweringError with everything the format cannot say, InvalidModel for a model that is not a sound graph
-    (or omits an argument of an operation that fits no form).
+    Raises LoweringError with everything the format cannot say, InvalidModel for a model that is not a sound graph.
     """
     require_structure(model)
     unknown = [op for op in model.operations if op.kind not in OPS]
@@ -57,15 +55,23 @@ def encode(model: Model) -> EncodedModel:
 
 
 def unsayable(model: Model) -> dict[str, Refusal]:
-    """Everything in the model that the format has no words for, by operand."""
+    """Everything in the model that the format has no words for, by operand (an operation's by its first result)."""
     refusals = {}
     for name, operand in model.operands.items():
         found = _unsayable(operand)
         if found is not None:
-            rule, message, fix = found
             where = next((f"{op.kind} %{op.name}" for op in model.consumers(name)), f"%{name}")
-            refusals[name] = Refusal("FORBIDDEN", f"TORCH_FORMAT.{rule}", where, message, fix, SOURCE)
+            refusals[name] = _refusal(where, *found)
+    for operation in model.operations:
+        if None in operation.inputs:
+            where = f"{operation.kind} %{operation.name}"
+            message = f"{where} omits an argument; PyTorch's loader passes no operand without a value"
+            refusals[operation.name] = _refusal(where, "OMITTED", message, f"give every argument, or {_BEYOND}")
     return refusals
+
+
+def _refusal(where: str, rule: str, message: str, fix: str) -> Refusal:
+    return Refusal("FORBIDDEN", f"TORCH_FORMAT.{rule}", where, message, fix, SOURCE)
 
 
 def _unsayable(operand: Operand) -> tuple[str, str, str] | None:
@@ -112,24 +118,16 @@ class _Table:
 
     def operation(self, operation: Operation) -> tuple[Operation, list[int], list[int]]:
         """The operation with the numbers of its arguments and results."""
-        inputs = [self._argument(operation, index, arg) for index, arg in enumerate(operation.inputs)]
+        inputs = [self._argument(arg) for arg in operation.inputs if arg is not None]  # an omitted one is unsayable
         return operation, inputs, [self.number(name) for name in operation.outputs]
 
-    def _argument(self, operation: Operation, index: int, arg: Arg) -> int:
-        if arg is None:
-            return self._omitted(operation, index)
+    def _argument(self, arg: str | Scalar) -> int:
         if isinstance(arg, str):
             return self.number(arg)
         if arg not in self.known:
             self.known[arg] = self._add(scalar_type(arg.code), None)
             self.values.append((self.known[arg], IMMEDIATE, _bytes(arg.array)))
         return self.known[arg]
-
-    def _omitted(self, operation: Operation, index: int) -> int:
-        """An operand without a value: a buffer of no bytes, whose address is null, says so to NNAPI."""
-        number = self._add(_slot_type(self.model, operation, index), None)
-        self._buffer(number, np.empty(0, np.uint8))
-        return number
 
     def _add(self, type: OperandType, label: str | None) -> int:
         self.types.append(type)
@@ -155,16 +153,6 @@ class _Table:
         }
         steps = tuple(operation.step for operation in self.model.operations)
         return Names(self.model.name, tuple(self.labels), steps, dims)
-
-
-def _slot_type(model: Model, operation: Operation, index: int) -> OperandType:
-    """The type an omitted argument is declared with."""
-    types = [model.type_of(arg) for arg in operation.inputs]
-    call = bind_use(model, operation, types, [model.value_of(arg) for arg in operation.inputs])
-    slots = call.form.spread(len(operation.inputs)) or ()
-    code = slots[index].types(call.key)[0]
-    # NNAPI wants a scale of a quantized tensor also where it is omitted.
-    return OperandType(code, () if code.is_scalar else None, Quant(1.0) if code.is_quantized else None)
 
 
 def _bytes(array: np.ndarray) -> bytes:

@@ -26,7 +26,7 @@ class EncodedModel:
     """A model in PyTorch's format.
 
     `words`: int32; `weights`: the buffers that values refer to by number; `names`: what the numbers of operands
-    stand for (None: a scalar in place, or an omitted argument); `steps`: the Step of each operation.
+    stand for (None: a scalar in place); `steps`: the Step of each operation.
     """
 
     words: np.ndarray

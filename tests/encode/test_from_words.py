@@ -9,10 +9,9 @@ from nnapi_lab.build import Builder
 from nnapi_lab.encode import EncodedModel, Names, decode, encode
 from nnapi_lab.errors import FormatError, InvalidModel, LoweringError
 from nnapi_lab.ir.model import Model
-from nnapi_lab.ir.operand_types import OperandCode, OperandType, Quant
-from nnapi_lab.validate import check
+from nnapi_lab.ir.operand_types import OperandCode, OperandType
 
-F32, Q8 = OperandCode.TENSOR_FLOAT32, OperandCode.TENSOR_QUANT8_ASYMM
+F32 = OperandCode.TENSOR_FLOAT32
 
 
 def conv_model() -> Model:
@@ -83,6 +82,7 @@ BAD = {
     "an offset beyond the buffer": ([(BUFFER_DATA + 1, 4)], BUFFER_DATA + 1, "bytes 4 to 436 of buffer 0, which"),
     "an offset that wraps": ([(BUFFER_DATA + 1, 0xFFFFFFF0)], BUFFER_DATA + 1, "of buffer 0"),
     "fewer bytes than the type takes": ([(BUFFER_DATA + 2, 428)], BUFFER_VALUE + 2, "takes 432 bytes, here are 428"),
+    "no bytes for a constant": ([(BUFFER_DATA + 2, 0)], BUFFER_VALUE + 2, "takes 432 bytes, here are 0"),
     "neither true nor false": ([(FLAG_DATA, 2)], FLAG_VALUE, "a truth value that is neither 0 nor 1"),
     "an unknown operation": ([(OPERATION_WORD, 777)], OPERATION_WORD, "777 is no operation nnapi_lab knows"),
     "counts that wrap": ([(OPERATION_WORD + 1, 2**31), (OPERATION_WORD + 2, 2**31)], None, "take 4294967296 words"),
@@ -156,7 +156,7 @@ def test_any_damage_is_refused_or_gives_a_model() -> None:
             continue
         try:
             again = encode(model)
-        except (LoweringError, InvalidModel):  # what the format has no words for, an argument left out wrongly
+        except LoweringError:  # a size of 0, for one
             continue
         assert decode(again.words, again.weights, again.names) == model
     assert refused > 2000
@@ -183,18 +183,3 @@ NAMES = {
 def test_names_that_do_not_belong_are_refused(name: str) -> None:
     with pytest.raises(FormatError, match="the names kept with the model do not belong to it"):
         decode(ENCODED.words, ENCODED.weights, NAMES[name])
-
-
-def test_an_argument_omitted_wrongly_is_found_by_check() -> None:
-    model = decode(changed((BUFFER_DATA + 2, 0)).words, ENCODED.weights)
-    assert model.operations[0].inputs[1] is None
-    assert [one.rule for one in check(model).errors] == ["CONV_2D.FORM"]
-
-
-def test_an_omitted_argument_comes_back_as_omitted() -> None:
-    b = Builder("transpose")
-    x = b.input("x", OperandType(Q8, (2, 3), Quant(0.5, 1)))
-    b.output(b.add("TRANSPOSE", name="y", input=x, perm=None))
-    encoded = encode(b.build())
-    assert [weight.nbytes for weight in encoded.weights] == [0]
-    assert decode(encoded.words, encoded.weights, encoded.names) == b.build()

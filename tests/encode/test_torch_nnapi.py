@@ -148,6 +148,7 @@ UNSAYABLE = {
     ),
     "SUBMODEL": relu(*PLAIN, Operand("m", OperandType(OperandCode.MODEL), BODY)),
     "RANK_0": relu(Operand("x", OperandType(F32, ())), Operand("y", OperandType(F32, ()))),
+    "OMITTED": model_of([*PLAIN], Operation("TRANSPOSE", ("x", None), ("y",))),
     "ZERO_SIZE": relu(Operand("x", OperandType(F32, (0, 2))), Operand("y", OperandType(F32, (0, 2)))),
 }
 
