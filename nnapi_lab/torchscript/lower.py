@@ -19,7 +19,7 @@ from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.shapes import COPIED_OUT
 from nnapi_lab.torchscript import lowerings  # noqa: F401  registers every rule
 from nnapi_lab.torchscript.layouts import wants_nhwc
-from nnapi_lab.torchscript.refuse import Refused, from_invalid
+from nnapi_lab.torchscript.refuse import Inherited, Refused, from_invalid
 from nnapi_lab.torchscript.registry import LOWERINGS, arguments_for
 from nnapi_lab.torchscript.sides import operand_side, torch_side
 from nnapi_lab.torchscript.site import Lowering, Site
@@ -111,7 +111,8 @@ def _attempt(
     try:
         action(site)
     except Refused as refused:
-        refusals.append(refused.at(node))
+        if not isinstance(refused, Inherited):
+            refusals.append(refused.at(node))
         _stand_in(site)
     except InvalidModel as error:
         refusals.extend(from_invalid(error, node))
@@ -177,6 +178,8 @@ def _output(site: Site, value: TorchValue, choice: LayoutChoice, position: int) 
         site.forbid("OUTPUT", f"output {position} is a {value.type}, not a tensor", fix="return tensors only",
                     source="NNAPI models return operands")  # fmt: skip
     placement = site.held(value)
+    if placement.operand in site.lowering.stand_ins:
+        return
     shape = placement.shape
     layout = placement.layout
     if len(shape) == 4 and choice == "nhwc":
@@ -204,16 +207,20 @@ def _copied(site: Site, value: TorchValue, operand: str) -> str:
 
 def _stand_in(site: Site) -> None:
     """Give a refused node's tensors operands all the same, so that what follows is looked at as well."""
-    for name in site.node.outputs:
-        value = site.graph[name]
+    outputs = [site.graph[name] for name in site.node.outputs]
+    members = [site.graph[name] for value in outputs for name in value.items]
+    for value in (*outputs, *members):
+        name = value.name
         if name in site.lowering.placements or not value.type.is_tensor or value.is_constant:
             continue
         try:
             code = site.code_of(value)
         except Refused:
+            site.lowering.unknown.add(name)
             continue
         shape = value.type.shape or ()
         operand = site.builder.input(f"refused.{name}", OperandType(code, shape or (1,), site.quant_of(value)), [name])
+        site.lowering.stand_ins.add(operand)
         site.place(operand, Layout.plain(shape), value)
 
 

@@ -6,6 +6,13 @@ from nnapi_lab.errors import InvalidModel
 from nnapi_lab.ir.findings import Refusal, RefusalKind
 from nnapi_lab.ir.torch_graph import TorchNode
 
+# What to do where a rule has nothing better to say.
+FIXES: dict[RefusalKind, str] = {
+    "FORBIDDEN": "write the model with arguments NNAPI takes, or keep this operation outside it",
+    "NOT_YET": "write it with other operations, or add it to the lowering (CONTRIBUTING.md, 'a TorchScript lowering')",
+    "LOSSY": "write it with operations that keep the numbers, or keep it outside the model",
+}
+
 
 class Refused(Exception):
     """Raised inside a lowering rule; the loop turns it into a Refusal and goes on with the next node."""
@@ -20,9 +27,16 @@ class Refused(Exception):
 
     def at(self, node: TorchNode) -> Refusal:
         return Refusal(
-            self.kind, self.rule, f"{node.kind} {node.name}", self.message, self.fix, self.source, node.python,
-            node.scope,
+            self.kind, self.rule, f"{node.kind} {node.name}", self.message, self.fix or FIXES[self.kind],
+            self.source, node.python, node.scope,
         )  # fmt: skip
+
+
+class Inherited(Refused):
+    """Raised where a value is read that an earlier refusal left without an operand: no obstacle of its own."""
+
+    def __init__(self, value: str) -> None:
+        super().__init__("NOT_YET", "INHERITED", f"{value} was refused")
 
 
 def from_invalid(error: InvalidModel, node: TorchNode) -> list[Refusal]:
@@ -31,7 +45,7 @@ def from_invalid(error: InvalidModel, node: TorchNode) -> list[Refusal]:
         Refusal(
             "FORBIDDEN", finding.rule, f"{node.kind} {node.name}",
             f"{finding.message}" + (f" ({finding.because})" if finding.because else ""),
-            "", finding.source, node.python, node.scope,
+            FIXES["FORBIDDEN"], finding.source, node.python, node.scope,
         )
         for finding in error.findings
     ]  # fmt: skip

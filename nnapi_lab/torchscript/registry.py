@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from nnapi_lab.torchscript.refuse import Refused
+
 Rule = Callable[..., None]
 
 
@@ -43,9 +45,11 @@ def lowers(*kinds: str, ignores: tuple[str, ...] = ()) -> Callable[[Rule], Rule]
 
 
 def arguments_for(rule: LoweringRule, schema: tuple[str, ...], given: tuple[Any, ...]) -> dict[str, Any]:
-    """The node's arguments the rule asks for, by name. Raises TypeError for one that nobody looks at."""
+    """The node's arguments the rule asks for, by name. Raises Refused for one that nobody looks at (`out=`)."""
     named = dict(zip(schema, given, strict=False))
-    unread = set(named) - set(rule.parameters) - set(rule.ignores)
+    unread = sorted(set(named) - set(rule.parameters) - set(rule.ignores))
     if unread:
-        raise TypeError(f"the rule for {rule.kind} looks at {rule.parameters}, not at {sorted(unread)}")
+        names = ", ".join(unread)
+        raise Refused("NOT_YET", "ARGUMENT", f"the lowering of {rule.kind} does not look at its argument {names}",
+                      f"write the model without {names}", "torch operator schema")  # fmt: skip
     return {name: named[name] for name in rule.parameters if name in named}

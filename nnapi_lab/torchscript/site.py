@@ -18,7 +18,7 @@ from nnapi_lab.rewrites.placement import Layout, Placement
 from nnapi_lab.rewrites.quantization import ACTIVATION_QINT8_SHIFT
 from nnapi_lab.rewrites.rule import Rule, Side, Step
 from nnapi_lab.rewrites.shapes import RESHAPED
-from nnapi_lab.torchscript.refuse import Refused
+from nnapi_lab.torchscript.refuse import Inherited, Refused
 from nnapi_lab.torchscript.sides import array_side, operand_side, torch_side
 
 CODES = {
@@ -41,6 +41,8 @@ class Lowering:
     builder: Builder
     placements: dict[str, Placement] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)  # values a refusal left without an operand
+    stand_ins: set[str] = field(default_factory=set)  # operands in place of refused results
     returned: list[Placement] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     _relaid: dict[tuple[str, Layout], str] = field(default_factory=dict)
@@ -80,6 +82,8 @@ class Site:
         """Where a value lives; a constant is given a plain operand on first use."""
         placement = self.lowering.placements.get(value.name)
         if placement is None:
+            if value.name in self.lowering.unknown:
+                raise Inherited(value.name)
             if not value.is_constant:
                 raise Refused("NOT_YET", "VALUE", f"{value.name} of type {value.type} has no operand")
             shape = value.type.shape or ()
@@ -279,6 +283,8 @@ class Site:
     # --- types -----------------------------------------------------------------------------------------------
 
     def code_of(self, value: TorchValue) -> OperandCode:
+        if value.name in self.lowering.unknown:
+            raise Inherited(value.name)
         dtype = value.type.dtype or ""
         code = CODES.get(dtype)
         if code is None:
