@@ -25,6 +25,10 @@ def linear(site: Site, input: TorchValue, weight: TorchValue, bias: Any) -> None
 def addmm(site: Site, self: TorchValue, mat1: TorchValue, mat2: TorchValue, beta: float, alpha: float) -> None:
     if (beta, alpha) != (1, 1):
         site.not_yet("ADDMM", f"addmm with beta={beta}, alpha={alpha}")
+    columns = site.out_shape[-1]
+    if (self.type.shape or ()) not in ((), (1,), (columns,), (1, 1), (1, columns)):
+        site.not_yet("ADDMM", f"addmm that adds a {self.type}: FULLY_CONNECTED's bias has one number per column",
+                     fix="write mm and add", source="NNAPI FULLY_CONNECTED input 2")  # fmt: skip
     fully_connected(site, mat1, mat2, self, transposed=True)
 
 
