@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnapi_lab.ir.torch_graph import TorchValue
+from nnapi_lab.ir.torch_graph import TensorData, TorchValue
 from nnapi_lab.rewrites.constants import PLACED
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Step
@@ -22,6 +22,7 @@ FUSABLE = ("ADD", "SUB", "MUL", "DIV")
 
 def binary(site: Site, kind: str, left: Any, right: Any, **arguments: Any) -> None:
     """`kind` on two operands of which one may be a Python number."""
+    left, right = _without_dimensions(left, right), _without_dimensions(right, left)
     tensors = [value for value in (left, right) if isinstance(value, TorchValue)]
     _same_types(site, kind, tensors)
     layout = agreed_layout(site, tensors, site.out_shape)
@@ -32,6 +33,16 @@ def binary(site: Site, kind: str, left: Any, right: Any, **arguments: Any) -> No
     if kind in FUSABLE:
         arguments.setdefault("fuse", "NONE")
     site.place(site.add(kind, input0=operands[0], input1=operands[1], **arguments), layout)
+
+
+def _without_dimensions(value: Any, beside: Any) -> Any:
+    """A constant of no dimensions beside a tensor is a number: as in torch, it does not decide the result's type."""
+    if not isinstance(value, TorchValue) or not isinstance(beside, TorchValue) or beside.is_constant:
+        return value
+    held = value.constant
+    if not isinstance(held, TensorData) or held.type.shape != () or held.type.quant is not None:
+        return value
+    return value if held.type.dtype == beside.type.dtype else held.array.item()
 
 
 def _same_types(site: Site, kind: str, tensors: Sequence[TorchValue]) -> None:
