@@ -39,10 +39,11 @@ PAD_SEPARATED = Rule(
     kind="decomposition",
     title="Padding as an operation of its own",
     why="NNAPI's average pool divides by the number of real elements in a window; PyTorch with "
-    "count_include_pad=True counts the zeros. Padding first makes the zeros real.",
-    formula="AVERAGE_POOL_2D(PAD(x))",
-    source="AOSP 13 Pooling.cpp divides by the in-bounds count; torch avg_pool2d count_include_pad",
-    effect="border cells off by up to 9/4 for a 3x3 window",
+    "count_include_pad=True counts the zeros. Padding first makes the zeros real. A convolution takes no padding "
+    "as wide as its filter; what it lacks is put in front.",
+    formula="AVERAGE_POOL_2D(PAD(x)); CONV_2D(PAD(x), pad=0)",
+    source="AOSP 13 Pooling.cpp divides by the in-bounds count, Conv2D.cpp refuses pad >= filter; torch avg_pool2d",
+    effect="border cells off by up to 9/4 for a 3x3 window; the device would refuse the convolution",
 )
 CEIL_TAIL = Rule(
     id="shape.ceil_mode",

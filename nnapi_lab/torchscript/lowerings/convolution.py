@@ -15,6 +15,8 @@ from nnapi_lab.rewrites.fusion import BATCH_NORM_FOLDED
 from nnapi_lab.rewrites.layout import WEIGHT_1HWC, WEIGHT_IOHW, WEIGHT_OHWI
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Rule, Step
+from nnapi_lab.rewrites.shapes import PAD_SEPARATED
+from nnapi_lab.torchscript.lowerings.shape import padding_table
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side, torch_side
 from nnapi_lab.torchscript.site import Site
@@ -197,6 +199,21 @@ def extra_arguments(site: Site, kind: str, weight: np.ndarray, geometry: Geometr
     return {"nchw": False}
 
 
+def padded_apart(
+    site: Site, operand: str, geometry: Geometry, sizes: Sequence[int]
+) -> tuple[str, Geometry]:
+    """Padding as wide as the filter becomes a PAD in front: the convolution itself takes only narrower ones."""
+    extents = [step * (size - 1) + 1 for step, size in zip(geometry.dilation, sizes, strict=True)]
+    widths = [head + tail for head, tail in zip(geometry.padding, geometry.tail, strict=True)]
+    if geometry.transposed or all(width < extent for width, extent in zip(widths, extents, strict=True)):
+        return operand, geometry
+    amounts = list(zip(geometry.padding, widths, strict=True))
+    table = padding_table(site, [(0, 0), *amounts, (0, 0)])
+    padded = site.add("PAD", input=operand, paddings=table, suffix="padded", rule=PAD_SEPARATED,
+                      facts={"pad": geometry.padding, "filter": tuple(extents)})  # fmt: skip
+    return padded, replace(geometry, padding=(0, 0), tail=(0, 0))
+
+
 def emit_float(site: Site, input: TorchValue, filter: Filter, geometry: Geometry, result: TorchValue) -> None:
     channels = (input.type.shape or ())[1]
     kind, weight, rule, before, after = kind_and_weight(site, filter.weight, geometry, channels)
@@ -207,11 +224,12 @@ def emit_float(site: Site, input: TorchValue, filter: Filter, geometry: Geometry
         after=[array_side(filter.name, weight, after)],
         facts={"weight": filter.name},
     )
+    source, geometry = padded_apart(site, site.nhwc(input), geometry, filter.weight.shape[2:])
     weight_name = site.builder.constant(filter.name, weight, values=filter.values, steps=[*filter.steps, step])
     site.note_operands(step, weight_name)
     bias_name = _float_bias(site, filter, weight.shape[3 if kind == "DEPTHWISE_CONV_2D" else 0])
     name = site.add(
-        kind, input=site.nhwc(input), filter=weight_name, bias=bias_name, fuse="NONE", steps=filter.steps,
+        kind, input=source, filter=weight_name, bias=bias_name, fuse="NONE", steps=filter.steps,
         facts={"layout": "NHWC"}, suffix="" if result is site.out else "folded",
         **geometry.arguments(), **extra_arguments(site, kind, weight, geometry, channels),
     )  # fmt: skip

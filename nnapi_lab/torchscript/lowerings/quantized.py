@@ -29,6 +29,7 @@ from nnapi_lab.torchscript.lowerings.convolution import (
     check_shape,
     extra_arguments,
     kind_and_weight,
+    padded_apart,
     pair,
 )
 from nnapi_lab.torchscript.lowerings.joining import concatenate
@@ -220,8 +221,9 @@ def _convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str)
     weight = weight_operand(site, stem, values, codes_stored, quant, axis, [*steps, moved])
     bias = bias_operand(site, stem, values, params.bias, codes_stored.shape[axis], quant_in.scale, quant)
     logged = [requantized(site, quant_in.scale, quant, quant_out), *site.shift_step(site.out)]
+    source, geometry = padded_apart(site, site.nhwc(input), geometry, codes.shape[2:])
     name = site.add(
-        kind, input=site.nhwc(input), filter=weight, bias=bias, fuse=fuse, quant=quant_out, steps=logged,
+        kind, input=source, filter=weight, bias=bias, fuse=fuse, quant=quant_out, steps=logged,
         facts={"layout": "NHWC"}, **geometry.arguments(),
         **extra_arguments(site, kind, codes_stored, geometry, channels),
     )  # fmt: skip
