@@ -11,6 +11,7 @@ from nnapi_lab.torchscript.site import Site
 NHWC_KINDS = frozenset(
     {
         "aten::_convolution", "aten::conv2d", "aten::conv_transpose2d", "aten::max_pool2d", "aten::avg_pool2d",
+        "aten::max_pool2d_with_indices",
         "aten::_convolution_mode", "aten::conv1d", "aten::max_pool1d", "aten::avg_pool1d",
         "aten::adaptive_avg_pool2d", "aten::adaptive_max_pool2d", "aten::upsample_nearest2d",
         "aten::upsample_bilinear2d", "aten::_upsample_nearest_exact2d", "aten::pixel_shuffle",

@@ -20,7 +20,6 @@ FORBIDDEN: dict[str, tuple[str, str]] = {
     "aten::bernoulli": ("NNAPI has no random numbers of this kind", "remove sampling from inference"),
     "aten::randn": ("NNAPI has no random numbers of this kind", "pass the noise in as an input"),
     "aten::rand": ("NNAPI has no random numbers of this kind", "pass the noise in as an input"),
-    "aten::max_pool2d_with_indices": ("NNAPI's pools return no indices", "use max_pool2d without indices"),
     "aten::item": ("a number computed from data cannot become a Python value", "keep it a tensor"),
     "aten::Int": ("a number computed from data cannot become a Python value", "keep it a tensor"),
     "aten::Bool": ("a number computed from data cannot steer Python", "use torch.where"),

@@ -25,6 +25,21 @@ def max_pool2d(
     _pool(site, "MAX_POOL_2D", self, pair(kernel_size), pair(stride or kernel_size), pair(padding))
 
 
+@lowers("aten::max_pool2d_with_indices")
+def max_pool2d_with_indices(
+    site: Site, self: TorchValue, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> None:
+    _refuse_indices(site)
+    max_pool2d(site, self, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def _refuse_indices(site: Site) -> None:
+    indices = site.node.outputs[1]
+    if site.graph.consumers(indices) or indices in site.graph.outputs:
+        site.forbid("POOL_INDICES", f"the indices of {site.node.kind} are used", fix="use the pool without indices",
+                    source="NNAPI MAX_POOL_2D")  # fmt: skip
+
+
 @lowers("aten::avg_pool2d", ignores=("ceil_mode",))
 def avg_pool2d(
     site: Site, self: TorchValue, kernel_size: Any, stride: Any, padding: Any, count_include_pad: bool,
@@ -90,8 +105,7 @@ def adaptive_avg_pool2d(site: Site, self: TorchValue, output_size: Any) -> None:
 
 @lowers("aten::adaptive_max_pool2d")
 def adaptive_max_pool2d(site: Site, self: TorchValue, output_size: Any) -> None:
-    if site.graph.consumers(site.node.outputs[1]) or site.node.outputs[1] in site.graph.outputs:
-        site.forbid("POOL_INDICES", "the indices of adaptive_max_pool2d are used", source="NNAPI MAX_POOL_2D")
+    _refuse_indices(site)
     _adaptive(site, "MAX_POOL_2D", self)
 
 
