@@ -4,7 +4,8 @@
     lowered = lab.lower(model, example_inputs)
     lowered.diff()
 
-Names are loaded when they are first used: `import nnapi_lab.numerics` loads neither torch nor a graph.
+Names are loaded when they are first used: `import nnapi_lab.numerics` loads neither torch nor a graph. Inside
+IPython, importing this package teaches it to show what nnapi_lab returns (`%load_ext nnapi_lab` does so too).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from nnapi_lab import errors as errors
     from nnapi_lab.compare import Diff as Diff
     from nnapi_lab.compare import Row as Row
+    from nnapi_lab.diagnosis import Diagnosis as Diagnosis
+    from nnapi_lab.diagnosis import diagnose as diagnose
     from nnapi_lab.encode import load as load
     from nnapi_lab.errors import CaptureError as CaptureError
     from nnapi_lab.errors import FormatError as FormatError
@@ -45,6 +48,7 @@ __version__ = "0.1.0"
 # What the package shows, by the module it lives in.
 _SHOWN = {
     "nnapi_lab.lab": ("Explanation", "LoweredModel", "lower"),
+    "nnapi_lab.diagnosis": ("Diagnosis", "diagnose"),
     "nnapi_lab.encode": ("load",),
     "nnapi_lab.compare": ("Diff", "Row"),
     "nnapi_lab.simulate": ("simulate", "trace"),
@@ -100,6 +104,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({name for name in globals() if not name.startswith("_")} | set(__all__))
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """`%load_ext nnapi_lab`: what nnapi_lab returns shows itself in this IPython."""
+    from nnapi_lab.notebook.display import register
+
+    register(ip)
 
 
 sys.modules[__name__].__class__ = _FrontDoor

@@ -100,6 +100,19 @@ def test_the_package_loads_nothing_until_it_is_used() -> None:
     assert loaded_by("import nnapi_lab; nnapi_lab.errors.FormatError; nnapi_lab.LoweringError") == set()
 
 
+def test_inside_ipython_results_show_themselves_and_torch_is_still_not_loaded() -> None:
+    program = (
+        "from IPython.core.interactiveshell import InteractiveShell as Shell\n"
+        "shell = Shell.instance()\n"
+        "import sys, nnapi_lab\n"
+        "print('torch' in sys.modules)\n"
+        "printers = shell.display_formatter.formatters['text/plain'].deferred_printers\n"
+        "print(('nnapi_lab.ir.model', 'Model') in printers)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\nTrue\n", done.stderr
+
+
 @pytest.mark.parametrize("name", lab.__all__)
 def test_every_promised_name_is_there(name: str) -> None:
     assert getattr(lab, name) is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,12 +15,11 @@ from nnapi_lab.cli.outcome import (
     one_document,
     progress_bar,
     refusal_data,
-    refusals_text,
     say,
     terminal_width,
 )
 from nnapi_lab.cli.outputs import check_target, wrote
-from nnapi_lab.errors import InvalidModel, LoweringError
+from nnapi_lab.errors import InvalidModel
 
 if TYPE_CHECKING:
     from nnapi_lab.cli.outcome import Progress
@@ -35,6 +36,11 @@ SHAPES = typer.Option(
 )
 INPUTS = typer.Option([], "--input", metavar="X", help="Example input, .npy or .pt (torch.save); repeatable.")
 ENGINE = typer.Option("fast", "--engine", help="fast or reference.")
+QUANTIZE_AT = typer.Option(
+    None, "--quantize-at",
+    help="inside: quantize and dequantize at the border become NNAPI operations; outside: they stay in PyTorch. "
+    "The model's own nnapi_quantize_at by default, else inside.",
+)  # fmt: skip
 AS_JSON = typer.Option(False, "--json", help="Print one JSON document.")
 
 
@@ -45,6 +51,7 @@ def lower(
     feature_level: int | None = FEATURE_LEVEL,
     layout: str = LAYOUT,
     relaxed: bool = RELAXED,
+    quantize_at: str | None = QUANTIZE_AT,
     report: str | None = typer.Option(None, "--report", metavar="R.html", help="Write one self-contained page."),
     with_diff: bool | None = typer.Option(
         None, "--diff/--no-diff", help="Run both sides and add the worst differences; on with --report."
@@ -61,8 +68,11 @@ def lower(
 
     check_target(output, (".pt", ".nn"))
     check_target(report, (".html", ".htm"))
+    if fallback is not None:
+        raise BadInput("--fallback is not there yet; `nnapi-lab diagnose` lists what would run on the CPU")
+    wishes = Wishes(api_level, feature_level, layout, relaxed, quantize_at)
     with progress_bar() as progress:
-        lowered = _lowered(model, shapes, inputs, api_level, feature_level, layout, relaxed, progress, fallback)
+        lowered = _lowered(model, shapes, inputs, wishes, progress)
         wants_diff = report is not None if with_diff is None else with_diff
         diff = lowered.diff(progress=progress) if wants_diff else None
     # Wide, for a narrower one shortens the reasons.
@@ -83,15 +93,17 @@ def diff(
     feature_level: int | None = FEATURE_LEVEL,
     layout: str = LAYOUT,
     relaxed: bool = RELAXED,
+    quantize_at: str | None = QUANTIZE_AT,
     engine: str = ENGINE,
     shapes: list[str] = SHAPES,
     inputs: list[str] = INPUTS,
 ) -> None:
     """Lower a model, run PyTorch and the simulator, list the values that differ most."""
+    chosen = checked_engine(engine)
+    wishes = Wishes(api_level, feature_level, layout, relaxed, quantize_at)
     with one_document(as_json) as document:
         with progress_bar() as progress:
-            lowered = _lowered(model, shapes, inputs, api_level, feature_level, layout, relaxed, progress)
-            found = lowered.diff(engine=checked_engine(engine), progress=progress)
+            found = _lowered(model, shapes, inputs, wishes, progress).diff(engine=chosen, progress=progress)
         if as_json:
             document.value = _diff_data(found, top)
         else:
@@ -107,59 +119,69 @@ def diagnose(
     shapes: list[str] = SHAPES,
     inputs: list[str] = INPUTS,
 ) -> None:
-    """List everything that stands in the way of lowering a model. Exit code 1 if anything does."""
+    """List everything that stands in the way of lowering a model, and what to do. Exit code 1 if anything does."""
+    from nnapi_lab.diagnosis import diagnose as examine
+    from nnapi_lab.torchscript.capture import load_script
+
+    Wishes(api_level, feature_level, layout).check()
     with one_document(as_json) as document:
-        refusals: tuple[Any, ...] = ()
-        level = None
+        module, example_inputs = model_and_inputs(model, shapes, inputs)
+        name = ""
+        if module is model:  # a file that cannot be read is bad input, not an obstacle in a model
+            module, name = load_script(model), os.path.splitext(os.path.basename(model))[0]
         with progress_bar() as progress:
-            try:
-                lowered = _lowered(model, shapes, inputs, api_level, feature_level, layout, False, progress)
-                level = lowered.report.feature_level
-            except LoweringError as error:
-                refusals = error.refusals
+            found = examine(
+                module, example_inputs, api_level, feature_level=feature_level,
+                layout=layout, name=name, progress=progress,  # type: ignore[arg-type]
+            )  # fmt: skip
+        if found.captured is None:  # never became a model: a mistake in what was typed
+            raise CaptureError(found.refusals[0].message)
         document.value = {
+            **found.to_dict(),
             "model": model,
-            "lowers": not refusals,
-            "feature_level": level,
-            "refusals": [refusal_data(refusal) for refusal in refusals],
+            "lowers": found.ok,
+            "refusals": [refusal_data(one) for one in found.refusals],
         }
         if not as_json:
-            nothing = "nothing stands in the way" + ("" if level is None else f"; it needs feature level {level}")
-            typer.echo(refusals_text(refusals).removeprefix("nnapi-lab: ") if refusals else nothing)
-        if refusals:
+            typer.echo(str(found))
+        if not found.ok:
             raise typer.Exit(REFUSED)
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """How to lower, as typed. `check` looks at it before anything heavy is loaded."""
+
+    api_level: int | None = None
+    feature_level: int | None = None
+    layout: str = "auto"
+    relaxed: bool = False
+    quantize_at: str | None = None
+
+    def check(self) -> None:
+        """Raises BadInput for a word or a level there is not."""
+        from nnapi_lab.validate.levels import feature_level_of
+
+        if self.layout not in ("auto", "nhwc", "nchw"):
+            raise BadInput(f"--layout {self.layout}: it is auto, nhwc or nchw")
+        if self.quantize_at not in (None, "inside", "outside"):
+            raise BadInput(f"--quantize-at {self.quantize_at}: it is inside or outside")
+        try:
+            feature_level_of(self.api_level, self.feature_level)
+        except ValueError as error:
+            raise BadInput(str(error).replace("_", "-")) from error
+
+
 def _lowered(
-    model: str,
-    shapes: list[str],
-    inputs: list[str],
-    api_level: int | None,
-    feature_level: int | None,
-    layout: str,
-    relaxed: bool,
-    progress: Progress | None,
-    fallback: str | None = None,
+    model: str, shapes: list[str], inputs: list[str], wishes: Wishes, progress: Progress | None
 ) -> LoweredModel:
-    """Lower what MODEL stands for; options are checked before anything heavy is loaded."""
-    from nnapi_lab.validate.levels import feature_level_of
-
-    if layout not in ("auto", "nhwc", "nchw"):
-        raise BadInput(f"--layout {layout}: it is auto, nhwc or nchw")
-    try:
-        feature_level_of(api_level, feature_level)
-    except ValueError as error:
-        raise BadInput(str(error).replace("_", "-")) from error
-    if fallback is not None:
-        raise BadInput("--fallback is not there yet; `nnapi-lab diagnose` lists what would run on the CPU")
-
+    """Lower what MODEL stands for. Raises what `lab.lower` raises, BadInput, InvalidModel."""
+    wishes.check()
     module, example_inputs = model_and_inputs(model, shapes, inputs)
     from nnapi_lab import lab
 
-    lowered = lab.lower(
-        module, example_inputs, api_level=api_level, feature_level=feature_level,
-        layout=layout, relaxed=relaxed, progress=progress,  # type: ignore[arg-type]
-    )  # fmt: skip
+    options: dict[str, Any] = asdict(wishes)
+    lowered = lab.lower(module, example_inputs, **options, progress=progress)
     if not lowered.report.is_valid:
         raise InvalidModel(lowered.report.errors)
     for warning in lowered.result.warnings:
@@ -231,8 +253,6 @@ def _table(diff: Diff, top: int) -> list[str]:
 
 
 def _diff_data(diff: Diff, top: int | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
     rows = diff.rows if top is None else diff.worst(top)
     return {
         "summary": diff.summary(),
