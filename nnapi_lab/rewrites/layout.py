@@ -24,6 +24,15 @@ TRANSPOSE_INSERTED = Rule(
     source="NNAPI TRANSPOSE (feature level 2)",
     effect="one more operation that moves every element",
 )
+ELEMENTS_PICKED = Rule(
+    id="layout.elements_picked",
+    kind="layout",
+    title="Elements picked one by one",
+    why="TRANSPOSE takes no int32 tensors. GATHER does: over the flat tensor, with a constant list of positions.",
+    formula="out = RESHAPE(GATHER(RESHAPE(in, [n]), order), shape)",
+    source="NNAPI TRANSPOSE tensor types; GATHER (level 3), RESHAPE of int32 (level 6)",
+    effect="none: integers beyond 2^24 would lose digits if they went through float32",
+)
 WEIGHT_OHWI = Rule(
     id="layout.oihw_to_ohwi",
     kind="layout",

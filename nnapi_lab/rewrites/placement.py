@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,22 @@ import numpy as np
 from nnapi_lab.ir.operand_types import PerChannel, Quant
 
 NHWC = (0, 2, 3, 1)
+RANK_LIMIT = 4  # most NNAPI operations take no tensor of a higher rank
 AXIS_NAMES = {3: ("N", "C", "L"), 4: ("N", "C", "H", "W")}
+
+
+def folded(dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape an operand of these dimensions is given: beyond rank 4, ones are left out and leading dims merged.
+
+    Row-major order does not change by it. A scalar gets shape (1,): rank 0 means "unknown rank" in NNAPI.
+    """
+    if len(dims) <= RANK_LIMIT:
+        return tuple(dims) or (1,)
+    kept = [size for size in dims if size != 1]
+    if len(kept) > RANK_LIMIT:
+        tail = RANK_LIMIT - 1
+        kept = [math.prod(kept[:-tail]), *kept[-tail:]]
+    return tuple(kept) or (1,)
 
 
 @dataclass(frozen=True, slots=True)

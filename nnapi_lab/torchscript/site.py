@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -9,15 +10,17 @@ from typing import Any, NoReturn
 import numpy as np
 
 from nnapi_lab.build import Builder
-from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant
+from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant, static_shape
 from nnapi_lab.ir.torch_graph import TensorData, TorchGraph, TorchNode, TorchValue
 from nnapi_lab.rewrites.constants import PARAMETER_TENSOR, PLACED, SCALAR_TENSOR
-from nnapi_lab.rewrites.layout import CONSTANT_PERMUTED, TRANSPOSE_INSERTED
+from nnapi_lab.rewrites.layout import CONSTANT_PERMUTED, ELEMENTS_PICKED, TRANSPOSE_INSERTED
 from nnapi_lab.rewrites.operation import DIRECT
-from nnapi_lab.rewrites.placement import Layout, Placement
+from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout, Placement, folded
 from nnapi_lab.rewrites.quantization import ACTIVATION_QINT8_SHIFT
 from nnapi_lab.rewrites.rule import Rule, Side, Step
 from nnapi_lab.rewrites.shapes import RESHAPED
+from nnapi_lab.rewrites.types import TRUTH_AS_NUMBER
+from nnapi_lab.torchscript.permuting import moves
 from nnapi_lab.torchscript.refuse import Inherited, Refused
 from nnapi_lab.torchscript.sides import array_side, operand_side, torch_side
 
@@ -31,6 +34,20 @@ CODES = {
     "qint8": OperandCode.TENSOR_QUANT8_ASYMM,
 }
 QINT8_SHIFT = 128
+MOVABLE = frozenset(CODES.values()) - {OperandCode.TENSOR_INT32, OperandCode.TENSOR_BOOL8}  # types TRANSPOSE takes
+
+
+def added_ones(shape: tuple[int, ...], target: tuple[int, ...]) -> list[int] | None:
+    """Where ones were put into `shape` to get `target`, first to last; None when more than that happened."""
+    axes, left = [], list(shape)
+    for axis, size in enumerate(target):
+        if left and left[0] == size and (size != 1 or len(target) - axis == len(left)):
+            left.pop(0)
+        elif size == 1:
+            axes.append(axis)
+        else:
+            return None
+    return axes if not left and axes else None
 
 
 @dataclass
@@ -107,6 +124,20 @@ class Site:
         layout = held.layout if held.layout.dims == shape else Layout.plain(shape)
         return self.read(value, layout), layout
 
+    def along(self, value: TorchValue, dim: int) -> tuple[str, Layout, int]:
+        """Operand, layout and stored axis for an operation along one logical dimension, whatever the rank.
+
+        Beyond rank 4 the dimensions before and behind the axis are merged: [outer, size, inner], axis 1. The result
+        is placed with the full layout all the same: an operand may have any shape its elements fill.
+        """
+        operand, layout = self.as_permuted(value)
+        axis = layout.perm.index(dim)
+        if len(layout.perm) <= RANK_LIMIT:
+            return operand, layout, axis
+        stored = layout.stored_dims
+        shape = (math.prod(stored[:axis]), stored[axis], math.prod(stored[axis + 1 :]))
+        return self.reshape(operand, shape, value), layout, 1
+
     def plain(self, value: TorchValue) -> str:
         """The operand of `value` in logical row-major order, in its logical shape."""
         return self.read(value, Layout.plain(value.type.shape or ()))
@@ -132,6 +163,7 @@ class Site:
             raise Refused("NOT_YET", "CONSTANT", f"{value.name} is a constant of type {value.type}")
         codes = held.array if self.code_shift(value) == 0 else held.array.astype(np.int32) + QINT8_SHIFT
         array = layout.store(codes)
+        array = array.reshape(folded(array.shape))
         type = OperandType(self.code_of(value), array.shape, self.quant_of(value))
         array = self._narrowed(value, array).astype(type.code.numpy)
         moved = not layout.is_plain
@@ -154,7 +186,7 @@ class Site:
 
     def _relay(self, value: TorchValue, placement: Placement, layout: Layout) -> str:
         shape = self.builder.type_of(placement.operand).shape
-        if placement.layout == layout and shape == (layout.stored_dims or (1,)):
+        if placement.layout == layout and shape == folded(layout.stored_dims):
             return placement.operand
         key = (value.name, layout)
         known = self.lowering._relaid.get(key)
@@ -178,29 +210,92 @@ class Site:
 
     def _transposed(self, operand: str, source: Layout, target: Layout, value: TorchValue) -> str:
         order = tuple(source.perm.index(axis) for axis in target.perm)
-        moving = [axis for axis in order if source.stored_dims[axis] != 1]
-        if moving == sorted(moving):
-            return self.reshape(operand, target.stored_dims, value)
-        type = self.builder.type_of(operand)
-        step = self.log(
-            TRANSPOSE_INSERTED,
-            before=[operand_side(operand, type)],
-            after=[Side(f"{operand}.{target.name.lower()}", target.stored_dims, (), type.code.name)],
-            facts={"perm": order, "from": source.name, "to": target.name, "needed by": self.node.kind},
-            values=[value.name],
-        )
-        perm = self.int32(order, f"{operand}.perm", "perm")
-        name = self.builder.add("TRANSPOSE", input=operand, perm=perm, name=f"{operand}.{target.name.lower()}",
+        route = moves(source.stored_dims, order)
+        code = self.builder.type_of(operand).code
+        if route and code not in MOVABLE:
+            return self._gathered(operand, source, target, value)
+        wanted = f"{operand}.{target.name.lower()}"
+        for count, move in enumerate(route, 1):
+            operand = self.reshape(operand, move.shape, value)
+            type = self.builder.type_of(operand)
+            shape = tuple(move.shape[axis] for axis in move.perm)
+            step = self.log(
+                TRANSPOSE_INSERTED,
+                before=[operand_side(operand, type)],
+                after=[Side(wanted, shape, (), type.code.name)],
+                facts={"perm": move.perm, "from": source.name, "to": target.name, "needed by": self.node.kind},
+                values=[value.name],
+            )
+            perm = self.int32(move.perm, f"{operand}.perm", "perm")
+            name = wanted if count == len(route) else f"{wanted}.part{count}"
+            operand = self.builder.add("TRANSPOSE", input=operand, perm=perm, name=name, step=step,
+                                       values=[value.name])  # fmt: skip
+            self.note_operands(step, operand)
+        return self.reshape(operand, target.stored_dims, value)
+
+    def _gathered(self, operand: str, source: Layout, target: Layout, value: TorchValue) -> str:
+        """TRANSPOSE for types it does not take: int32 picked element by element, truth values as numbers."""
+        if self.builder.type_of(operand).code == OperandCode.TENSOR_BOOL8:
+            return self.as_truth(self._transposed(self.as_number(operand, value), source, target, value), value)
+        stored = source.stored_dims
+        positions = np.arange(math.prod(stored), dtype=np.int32).reshape(stored)
+        order = np.transpose(positions, [source.perm.index(axis) for axis in target.perm]).reshape(-1)
+        flat = self.reshape(operand, (order.size,), value)
+        indices = self.int32(order.tolist(), f"{operand}.order", "order of elements")
+        step = self.log(ELEMENTS_PICKED, before=[operand_side(operand, self.builder.type_of(operand))],
+                        facts={"from": source.name, "to": target.name}, values=[value.name])  # fmt: skip
+        name = self.builder.add("GATHER", input=flat, axis=0, indices=indices, step=step, values=[value.name],
+                                name=f"{operand}.{target.name.lower()}")  # fmt: skip
+        self.note_operands(step, name)
+        return self.reshape(name, target.stored_dims, value)
+
+    def filled(self, operand: str, number: float, code: OperandCode, label: str) -> str:
+        """A constant of the operand's shape, every element `number`: SELECT does not broadcast."""
+        shape = static_shape(self.builder.type_of(operand))
+        array = np.full(shape, number, dtype=code.numpy)
+        step = self.log(SCALAR_TENSOR, after=[array_side(label, array)], facts={label: number, "shape": shape})
+        name = self.builder.constant(f"{operand}.{label}", array, OperandType(code, shape), steps=[step])
+        self.note_operands(step, name)
+        return name
+
+    def as_number(self, operand: str, value: TorchValue, code: OperandCode = OperandCode.TENSOR_FLOAT32) -> str:
+        """Truth values as 1 and 0: SELECT between two constants, since CAST takes no truth values."""
+        one, zero = self.filled(operand, 1, code, "one"), self.filled(operand, 0, code, "zero")
+        step = self.log(TRUTH_AS_NUMBER, before=[operand_side(operand, self.builder.type_of(operand))],
+                        values=[value.name])  # fmt: skip
+        name = self.builder.add("SELECT", condition=operand, input1=one, input2=zero, name=f"{operand}.number",
                                 step=step, values=[value.name])  # fmt: skip
         self.note_operands(step, name)
         return name
 
+    def as_truth(self, operand: str, value: TorchValue, name: str = "") -> str:
+        """Numbers as truth values: unequal to 0."""
+        code = self.builder.type_of(operand).code
+        zero = self.builder.constant(f"{operand}.zero", np.zeros(1, code.numpy), OperandType(code, (1,)),
+                                     steps=[self.log(SCALAR_TENSOR, facts={"zero": 0})])  # fmt: skip
+        step = self.log(TRUTH_AS_NUMBER, before=[operand_side(operand, self.builder.type_of(operand))],
+                        values=[value.name])  # fmt: skip
+        result = self.builder.add("NOT_EQUAL", input0=operand, input1=zero, name=name or f"{operand}.truth",
+                                  step=step, values=[value.name])  # fmt: skip
+        self.note_operands(step, result, zero)
+        return result
+
     def reshape(self, operand: str, shape: tuple[int, ...], value: TorchValue, name: str = "") -> str:
-        """The operand under another shape; the same operand when the shape is already right."""
+        """The operand under another shape (folded beyond rank 4); the same operand when the shape is right already.
+
+        RESHAPE takes no truth values, and int32 from level 6 only: EXPAND_DIMS does what it can for those.
+        """
+        shape = folded(tuple(shape))
         type = self.builder.type_of(operand)
-        if type.shape == tuple(shape):
+        if type.shape == shape:
             return operand
         wanted = name or f"{operand}.as_{'x'.join(map(str, shape))}"
+        if type.code == OperandCode.TENSOR_BOOL8:
+            return self.as_truth(self.reshape(self.as_number(operand, value), shape, value), value, wanted)
+        if type.code == OperandCode.TENSOR_INT32:
+            ones = added_ones(static_shape(type), shape)
+            if ones is not None:
+                return self._expanded(operand, ones, value, wanted)
         step = self.log(RESHAPED, before=[operand_side(operand, type)],
                         after=[operand_side(wanted, type.with_shape(shape))],
                         facts={"shape": tuple(shape)}, values=[value.name])  # fmt: skip
@@ -209,6 +304,17 @@ class Site:
                                   values=[value.name])  # fmt: skip
         self.note_operands(step, result)
         return result
+
+    def _expanded(self, operand: str, axes: Sequence[int], value: TorchValue, wanted: str) -> str:
+        for count, axis in enumerate(axes, 1):
+            step = self.log(RESHAPED, before=[operand_side(operand, self.builder.type_of(operand))],
+                            facts={"axis": axis, "instead of": "RESHAPE, which takes int32 from level 6 on"},
+                            values=[value.name])  # fmt: skip
+            name = wanted if count == len(axes) else f"{wanted}.axis{axis}"
+            operand = self.builder.add("EXPAND_DIMS", input=operand, axis=axis, name=name, step=step,
+                                       values=[value.name])  # fmt: skip
+            self.note_operands(step, operand)
+        return operand
 
     # --- writing ---------------------------------------------------------------------------------------------
 
