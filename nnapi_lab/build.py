@@ -64,6 +64,14 @@ class StepLog:
         names = tuple(dict.fromkeys((*held.operands, *operands)))
         self._steps[index] = replace(held, operands=names)
 
+    def rename(self, names: Mapping[str, str | None]) -> None:
+        """Operands a pass merged into others (old name → new name) or dropped (→ None), in every step."""
+        for index, step in enumerate(self._steps):
+            if names.keys().isdisjoint(step.operands):
+                continue
+            kept = dict.fromkeys(names.get(name, name) for name in step.operands)
+            self._steps[index] = replace(step, operands=tuple(name for name in kept if name is not None))
+
     @property
     def steps(self) -> tuple[Step, ...]:
         return tuple(self._steps)

@@ -12,6 +12,7 @@ Ensures: the same values in %z; %y is gone and its torch value has no placement 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from nnapi_lab.build import StepLog
@@ -41,7 +42,7 @@ def fuse_activations(lowered: Lowered, log: StepLog) -> Lowered:
     model = lowered.model
     outputs = set(model.outputs)
     merged: dict[str, Operation] = {}  # result of the producer → the fused operation that replaces it
-    gone: set[str] = set()
+    moved: dict[str, tuple[str, int]] = {}  # vanished operand → the one that replaces it, the Step that says so
     for operation in model.operations:
         if operation.kind not in FUSE_OF:
             continue
@@ -68,24 +69,26 @@ def fuse_activations(lowered: Lowered, log: StepLog) -> Lowered:
         inputs = (*producer.inputs[:position], Scalar(OperandCode.INT32, code), *producer.inputs[position + 1 :])
         fused = replace(producer, inputs=inputs, outputs=(result,))
         merged[source] = fused if producer.step is not None else with_step(fused, step.id)
-        gone.add(source)
-        lowered = _relinked(lowered, source, result, step.id)
-    if not gone:
-        return replace(lowered, steps=log.steps)
+        moved[source] = (result, step.id)
+    if not moved:
+        return lowered
+    log.rename({source: result for source, (result, _) in moved.items()})
     fused_results = {operation.name for operation in merged.values()}
     operations = tuple(
         merged.get(operation.name, operation)
         for operation in model.operations
         if not (operation.kind in FUSE_OF and operation.name in fused_results)
     )
-    operands = {name: operand for name, operand in model.operands.items() if name not in gone}
-    return replace(lowered, model=replace_model(model, operands=operands, operations=operations), steps=log.steps)
+    operands = {name: operand for name, operand in model.operands.items() if name not in moved}
+    linked = _relinked(lowered, moved)
+    return replace(linked, model=replace_model(model, operands=operands, operations=operations), steps=log.steps)
 
 
-def _relinked(lowered: Lowered, source: str, result: str, step: int) -> Lowered:
-    """Links of the vanished operand go to the fused one."""
+def _relinked(lowered: Lowered, moved: Mapping[str, tuple[str, int]]) -> Lowered:
+    """Links of the vanished operands go to the fused ones."""
     origins, made_by = dict(lowered.origins), dict(lowered.made_by)
-    origins[result] = tuple(dict.fromkeys((*origins.pop(source, ()), *origins.get(result, ()))))
-    made_by[result] = tuple(dict.fromkeys((*made_by.pop(source, ()), *made_by.get(result, ()), step)))
-    placements = {value: held for value, held in lowered.placements.items() if held.operand != source}
+    for source, (result, step) in moved.items():
+        origins[result] = tuple(dict.fromkeys((*origins.pop(source, ()), *origins.get(result, ()))))
+        made_by[result] = tuple(dict.fromkeys((*made_by.pop(source, ()), *made_by.get(result, ()), step)))
+    placements = {value: held for value, held in lowered.placements.items() if held.operand not in moved}
     return replace(lowered, origins=origins, made_by=made_by, placements=placements)

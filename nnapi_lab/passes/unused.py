@@ -26,8 +26,10 @@ def drop_unused(lowered: Lowered, log: StepLog) -> Lowered:
     operands = {name: operand for name, operand in model.operands.items() if name in wanted}
     if len(operands) == len(model.operands):
         return lowered
+    log.rename({name: None for name in model.operands if name not in wanted})
     return replace(
         lowered,
+        steps=log.steps,
         model=replace_model(model, operands=operands, operations=tuple(reversed(kept))),
         placements={value: held for value, held in lowered.placements.items() if held.operand in wanted},
         origins={name: values for name, values in lowered.origins.items() if name in wanted},
