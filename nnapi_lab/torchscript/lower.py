@@ -59,7 +59,8 @@ def lower_graph(
     for position, name in enumerate(outputs):
         node = graph.producer(name) or _input_node(name)
         finish = partial(_output, value=graph[name], choice=layout, position=position)
-        _attempt(lowering, node, refusals, finish)
+        with lowering.builder.on_behalf_of(name):
+            _attempt(lowering, node, refusals, finish)
     _log_border(lowering, head, tail)
     builder = lowering.builder
     lowered = Lowered(
