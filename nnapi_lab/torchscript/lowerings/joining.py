@@ -8,6 +8,7 @@ from nnapi_lab.ir.operand_types import Quant
 from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.layout import AXIS_MAPPED
 from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.shapes import IDENTITY_DROPPED
 from nnapi_lab.torchscript.layouts import agreed_layout
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.site import Site
@@ -20,7 +21,10 @@ def cat(site: Site, tensors: Any, dim: int) -> None:
 
 def concatenate(site: Site, tensors: Any, dim: int, quant: Any) -> None:
     """CONCATENATION along the stored position of `dim`; every member is brought to one layout."""
-    members = [value for value in tensors if (value.type.shape or ()) != (0,)]  # torch skips empty 1-D tensors
+    members = [value for value in tensors if value.type.shape != (0,)]
+    empty = [value.name for value in tensors if value.type.shape == (0,)]
+    if empty:
+        site.log(IDENTITY_DROPPED, values=[*empty, site.out.name], facts={"skipped": "empty, as torch does"})
     layout = _member_layout(site, members)
     rank = len(site.out_shape)
     axis = layout.perm.index(dim % rank)
