@@ -255,7 +255,7 @@ def lower(
         raise NotThereYet('on_unsupported="cpu" is not there yet; the error of "raise" lists what would fall back')
     target = feature_level_of(api_level, feature_level)
     captured = capture(model, example_inputs, name, progress)
-    border = quantize_at or getattr(model, "nnapi_quantize_at", "inside")
+    border: QuantizeAt = quantize_at or getattr(model, "nnapi_quantize_at", None) or "inside"
     result = lower_graph(captured.graph, layout, relaxed, progress, border)
     result = replace(result, warnings=(*captured.warnings, *result.warnings))
     if result.refusals:

@@ -29,7 +29,7 @@ FLOORS = (
     ("device",),
     ("torchscript",),
     ("compare",),
-    ("diagnose",),
+    ("diagnosis",),
     ("views",),
     ("lab",),
     ("cli",),
@@ -46,7 +46,7 @@ OWNED = {
     "IPython": {"notebook"},
     "ipywidgets": {"notebook"},
     "anywidget": {"notebook"},
-    "torch": {"torchscript", "simulate", "encode", "device", "compare", "diagnose", "lab", "cli", "notebook"},
+    "torch": {"torchscript", "simulate", "encode", "device", "compare", "diagnosis", "lab", "cli", "notebook"},
     "numba": {"simulate"},
     "flatbuffers": {"encode"},
 }  # fmt: skip

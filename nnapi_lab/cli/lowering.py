@@ -134,8 +134,6 @@ def diagnose(
                 module, example_inputs, api_level, feature_level=feature_level,
                 layout=layout, name=name, progress=progress,  # type: ignore[arg-type]
             )  # fmt: skip
-        if found.captured is None:  # never became a model: a mistake in what was typed
-            raise CaptureError(found.refusals[0].message)
         document.value = {
             **found.to_dict(),
             "model": model,

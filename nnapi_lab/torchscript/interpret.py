@@ -137,3 +137,9 @@ def operator_schema(node: Any) -> tuple[str, tuple[str, ...]]:
 def _parsed(schema: str) -> tuple[str, tuple[str, ...]]:
     parsed = torch._C.parse_schema(schema)
     return parsed.overload_name, tuple(argument.name for argument in parsed.arguments)
+
+
+def keyword_names(kind: str, overload: str) -> frozenset[str]:
+    """Arguments that torch takes by name only. Raises UnknownOperator."""
+    operator = _operator(kind, overload)
+    return frozenset(name for name, keyword in zip(operator.names, operator.keyword_only, strict=True) if keyword)
