@@ -118,8 +118,8 @@ class _LeftSide:
         self.rewrites = _rewrites_by_name(lowered, lambda step: step.values)
         self._shown = {
             name
-            for node in self.torch.nodes
-            for name in node.inputs
+            for names in (*(node.inputs for node in self.torch.nodes), self.torch.outputs)
+            for name in names
             if isinstance(self.torch[name].constant, TensorData | PackedParams)
         }
         self._refused = {refusal.node.split(" ")[-1] for refusal in lowered.refusals}
@@ -148,6 +148,9 @@ class _LeftSide:
                     edges.append(EdgePart(source, f"ts:{node.id}", argument))
         for position, name in enumerate(self.torch.outputs):
             source = self.id_of(name)
+            if name in self._shown and name not in placed:
+                placed.add(name)
+                nodes.append(self._value(self.torch[name], "constant"))
             if source is not None:
                 nodes.append(NodePart(f"out:{position}", "output", _short(self.torch[name].type), "output"))
                 edges.append(EdgePart(source, f"out:{position}"))
