@@ -34,6 +34,9 @@ def register(ip: Any = None) -> bool:
         plain.for_type_by_name(module, name, _printer(show))
     for module, name, show in _PAGES:
         html.for_type_by_name(module, name, show)
+    png = formatter.formatters["image/png"]
+    if _FIGURE not in {(kind.__module__, kind.__name__) for kind in png.type_printers}:
+        png.for_type_by_name(*_FIGURE, _figure_png)
     if getattr(shell, "kernel", None) is not None:
         # Only with a kernel: a terminal's IPython has no use for outputs, and keeps its Out[n].
         formatter.ipython_display_formatter.for_type_by_name("nnapi_lab.lab", "LoweredModel", show_lowered)
@@ -125,12 +128,22 @@ def _diff_html(diff: Diff) -> str | None:
     return None if options.display == "text" else diff_html(diff)
 
 
+def _figure_png(figure: Any) -> bytes:
+    """What `diff.plot()` returns is a plain figure: nobody asked for pyplot, which would draw it twice."""
+    from io import BytesIO
+
+    held = BytesIO()
+    figure.savefig(held, format="png", dpi=100)
+    return held.getvalue()
+
+
 def _explanation_html(explanation: Explanation) -> str | None:
     from nnapi_lab.notebook.tables import explanation_html
 
     return None if options.display == "text" else explanation_html(explanation)
 
 
+_FIGURE = ("matplotlib.figure", "Figure")
 _TEXTS = (
     ("nnapi_lab.ir.model", "Model", _model_text),
     ("nnapi_lab.ir.torch_graph", "TorchGraph", _graph_text),

@@ -87,7 +87,7 @@ class _Line:
         said = progress_text(stage, done, total)
         self.stream.write("\r" + said.ljust(self.width))
         self.stream.flush()
-        self.width = len(said)
+        self.width = max(self.width, len(said))
 
     def close(self) -> None:
         if self.width:

@@ -27,8 +27,12 @@ def one_line(part: WorkbenchPart) -> str:
     """What a viewer without HTML shows instead."""
     nodes = sum(node.kind == "torch" for node in part.left.nodes)
     operations = sum(node.kind == "operation" for node in part.right.nodes)
-    problems = f", {len(part.problems)} problem{'s' * (len(part.problems) != 1)}" if part.problems else ""
-    return f"{part.title}: {nodes} TorchScript nodes → {operations} NNAPI operations{problems}"
+    said = f"{part.title}: {_count(nodes, 'TorchScript node')} → {_count(operations, 'NNAPI operation')}"
+    return f"{said}, {_count(len(part.problems), 'problem')}" if part.problems else said
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def page_output(part: WorkbenchPart, element_id: str = "") -> str:
