@@ -91,3 +91,23 @@ COPIED_OUT = Rule(
     source="ANeuralNetworksModel_identifyInputsAndOutputs answers BAD_DATA otherwise",
     effect="the device would refuse the model",
 )
+SHUFFLE_MATCHED = Rule(
+    id="shape.channel_shuffle",
+    kind="shape",
+    title="Channel shuffle recognised",
+    why="view, transpose, view over five dimensions deals the channels out among groups. NNAPI takes no rank of 5, "
+    "but has the whole as one operation.",
+    formula="out[k·g + j] = in[j·(C/g) + k], g groups: CHANNEL_SHUFFLE(num_groups=g)",
+    source="NNAPI CHANNEL_SHUFFLE (feature level 3)",
+    effect="none: exact",
+)
+RANK_FOLDED = Rule(
+    id="shape.rank_folded",
+    kind="shape",
+    title="More than four dimensions, held in at most four",
+    why="Most NNAPI operations take no rank above 4. The dimensions of such a value exist only in the bookkeeping: "
+    "its operand keeps whatever shape its elements already have, and neighbours that move together are one.",
+    formula="view [B,H/w,w,W/w,w,C], permute (0,1,3,2,4,5) = TRANSPOSE over [B·H/w, w, W/w, w·C] with (0,2,1,3)",
+    source="NNAPI TRANSPOSE, RESHAPE, MUL …: rank 1 to 4",
+    effect="none: row-major order does not change when neighbours are merged",
+)

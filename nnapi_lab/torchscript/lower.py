@@ -15,7 +15,7 @@ from nnapi_lab.passes.pipeline import run_passes
 from nnapi_lab.rewrites.layout import NHWC_PLACEMENT
 from nnapi_lab.rewrites.lowered import Lowered
 from nnapi_lab.rewrites.operation import INPUT, ON_HOST
-from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout
 from nnapi_lab.rewrites.shapes import COPIED_OUT
 from nnapi_lab.torchscript import lowerings  # noqa: F401  registers every rule
 from nnapi_lab.torchscript.layouts import wants_nhwc
@@ -189,6 +189,8 @@ def _output(site: Site, value: TorchValue, choice: LayoutChoice, position: int) 
         layout = Layout.plain(shape)
     operand = site.read(value, layout)
     builder = site.builder
+    if len(shape) > RANK_LIMIT and builder.type_of(operand).shape != shape:
+        operand = site.reshape_exactly(operand, shape, value, f"{operand}.unfolded")
     if operand in builder.model_inputs or operand in builder.model_outputs or builder[operand].is_constant:
         operand = _copied(site, value, operand)
     builder.output(operand)

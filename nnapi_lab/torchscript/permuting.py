@@ -45,6 +45,17 @@ def moves(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[Move, ...]:
     return tuple(made)
 
 
+def neighbour_swap(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes that changed places, first run then second run afterwards, if just two neighbours did; else None."""
+    moving = [axis for axis in order if shape[axis] != 1]
+    groups = _groups(moving)
+    ranks = [sorted(groups).index(group) for group in groups]
+    turned = [place for place, rank in enumerate(ranks) if place != rank]
+    if len(turned) != 2 or turned[1] != turned[0] + 1:
+        return None
+    return tuple(axis for place in turned for axis in groups[place])
+
+
 def _groups(moving: list[int]) -> list[tuple[int, ...]]:
     """Runs of axes that follow each other before and after, in the order after."""
     rank_of = {axis: place for place, axis in enumerate(sorted(moving))}

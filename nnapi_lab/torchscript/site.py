@@ -62,6 +62,8 @@ class Lowering:
     stand_ins: set[str] = field(default_factory=set)  # operands in place of refused results
     returned: list[Placement] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    _reshaped: dict[str, str] = field(default_factory=dict)  # result of a RESHAPE → what was reshaped
+    _reshapes: dict[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
     _relaid: dict[tuple[str, Layout], str] = field(default_factory=dict)
 
     @property
@@ -203,12 +205,13 @@ class Site:
         if source.dims != layout.dims:
             if not source.is_plain:
                 plain = Layout.plain(source.dims)
-                operand = self._transposed(self.reshape(operand, source.stored_dims, value), source, plain, value)
+                operand = self.reordered(self.reshape(operand, source.stored_dims, value), source, plain, value)
             source = Layout.plain(layout.dims)
         operand = self.reshape(operand, source.stored_dims, value)
-        return self._transposed(operand, source, layout, value)
+        return self.reordered(operand, source, layout, value)
 
-    def _transposed(self, operand: str, source: Layout, target: Layout, value: TorchValue) -> str:
+    def reordered(self, operand: str, source: Layout, target: Layout, value: TorchValue) -> str:
+        """From one order of the same dims to another: TRANSPOSEs of rank 4 at most, none where only ones move."""
         order = tuple(source.perm.index(axis) for axis in target.perm)
         route = moves(source.stored_dims, order)
         code = self.builder.type_of(operand).code
@@ -236,7 +239,7 @@ class Site:
     def _gathered(self, operand: str, source: Layout, target: Layout, value: TorchValue) -> str:
         """TRANSPOSE for types it does not take: int32 picked element by element, truth values as numbers."""
         if self.builder.type_of(operand).code == OperandCode.TENSOR_BOOL8:
-            return self.as_truth(self._transposed(self.as_number(operand, value), source, target, value), value)
+            return self.as_truth(self.reordered(self.as_number(operand, value), source, target, value), value)
         stored = source.stored_dims
         positions = np.arange(math.prod(stored), dtype=np.int32).reshape(stored)
         order = np.transpose(positions, [source.perm.index(axis) for axis in target.perm]).reshape(-1)
@@ -290,17 +293,29 @@ class Site:
         if type.shape == shape:
             return operand
         wanted = name or f"{operand}.as_{'x'.join(map(str, shape))}"
+        source = self.lowering._reshaped.get(operand)
+        if source is not None:  # of a RESHAPE's result: from where that came; an unread RESHAPE is dropped later
+            return self.reshape(source, shape, value, name)
         if type.code == OperandCode.TENSOR_BOOL8:
             return self.as_truth(self.reshape(self.as_number(operand, value), shape, value), value, wanted)
         if type.code == OperandCode.TENSOR_INT32:
             ones = added_ones(static_shape(type), shape)
             if ones is not None:
                 return self._expanded(operand, ones, value, wanted)
+        known = self.lowering._reshapes.get((operand, shape)) if not name else None
+        if known is None:
+            known = self.lowering._reshapes[operand, shape] = self.reshape_exactly(operand, shape, value, wanted)
+            self.lowering._reshaped[known] = operand
+        return known
+
+    def reshape_exactly(self, operand: str, shape: tuple[int, ...], value: TorchValue, name: str) -> str:
+        """A RESHAPE whatever the rank of the result: only an output of the model needs more than 4."""
+        type = self.builder.type_of(operand)
         step = self.log(RESHAPED, before=[operand_side(operand, type)],
-                        after=[operand_side(wanted, type.with_shape(shape))],
+                        after=[operand_side(name, type.with_shape(shape))],
                         facts={"shape": tuple(shape)}, values=[value.name])  # fmt: skip
-        target = self.int32(shape, f"{wanted}.shape", "shape")
-        result = self.builder.add("RESHAPE", input=operand, shape=target, name=wanted, step=step,
+        target = self.int32(shape, f"{name}.shape", "shape")
+        result = self.builder.add("RESHAPE", input=operand, shape=target, name=name, step=step,
                                   values=[value.name])  # fmt: skip
         self.note_operands(step, result)
         return result

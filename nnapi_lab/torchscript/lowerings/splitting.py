@@ -30,7 +30,8 @@ def take_apart(site: Site, value: TorchValue, dim: int, keep: bool) -> None:
     dim = dim % len(shape)
     members = [site.graph[name] for name in site.out.items]
     sizes = [(member.type.shape or ())[dim] if keep else 1 for member in members]
-    if len(set(sizes)) == 1 and len(sizes) > 1:
+    truth = value.type.dtype == "bool"  # SPLIT takes none
+    if len(set(sizes)) == 1 and len(sizes) > 1 and not truth:
         parts, layout = _equal_parts(site, value, dim, members)
     else:
         parts, layout = _slices(site, value, dim, sizes, members)
@@ -45,8 +46,7 @@ def take_apart(site: Site, value: TorchValue, dim: int, keep: bool) -> None:
 def _equal_parts(
     site: Site, value: TorchValue, dim: int, members: list[TorchValue]
 ) -> tuple[tuple[str, ...], Layout]:
-    operand, layout = site.as_permuted(value)
-    axis = layout.perm.index(dim)
+    operand, layout, axis = site.along(value, dim)
     steps = [site.log(AXIS_MAPPED, facts={"dim": dim, "axis": axis, "layout": layout.name})] if axis != dim else []
     names = [member.name for member in members]
     return site.add_all("SPLIT", input=operand, axis=axis, num_splits=len(members), names=names, steps=steps), layout
@@ -55,7 +55,7 @@ def _equal_parts(
 def _slices(
     site: Site, value: TorchValue, dim: int, sizes: list[int], members: list[TorchValue]
 ) -> tuple[tuple[str, ...], Layout]:
-    operand, layout = site.as_permuted(value)
+    operand, layout, _ = site.along(value, dim)
     names, start = [], 0
     for member, size in zip(members, sizes, strict=True):
         names.append(sliced(site, operand, layout, dim, start, start + size, 1, name=member.name, rule=DECOMPOSED))
