@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
@@ -87,9 +88,10 @@ def _imported(name: str) -> Any:
 
 
 def _by_the_user(action: str, run: Callable[[], Any]) -> Any:
-    """Run someone else's code; whatever it raises becomes one sentence with the line it came from."""
+    """Run someone else's code: what it prints goes to stderr, what it raises becomes a sentence with its line."""
     try:
-        return run()
+        with contextlib.redirect_stdout(sys.stderr):
+            return run()
     except BadInput:
         raise
     except (Exception, SystemExit) as error:

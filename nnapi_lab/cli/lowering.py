@@ -75,14 +75,19 @@ def lower(
         lowered = _lowered(model, shapes, inputs, wishes, progress)
         wants_diff = report is not None if with_diff is None else with_diff
         diff = lowered.diff(progress=progress) if wants_diff else None
-    # Wide, for a narrower one shortens the reasons.
-    typer.echo(workbench_text(lowered.part(diff), width=max(terminal_width(), 160)), nl=False)
-    if report is not None:
-        lowered.save_html(report, diff)
-        typer.echo(wrote(report))
-    if output is not None:
-        lowered.export(output)
-        typer.echo(wrote(output))
+    written: list[str] = []
+    try:  # Files first: whoever reads along may leave (`| head`).
+        if report is not None:
+            lowered.save_html(report, diff)
+            written.append(report)
+        if output is not None:
+            lowered.export(output)
+            written.append(output)
+    finally:
+        # Wide, for a narrower one shortens the reasons.
+        typer.echo(workbench_text(lowered.part(diff), width=max(terminal_width(), 200)), nl=False)
+        for path in written:
+            typer.echo(wrote(path))
 
 
 def diff(

@@ -83,11 +83,11 @@ def run(
     given = arrays_for(model.inputs, inputs)
     _check_layout(model, given)
     arrays = simulate(model, given, engine)
+    written = [] if output is None else write_arrays(output, model.outputs, arrays)
     for name, array in zip(model.outputs, arrays, strict=True):
         typer.echo(f"%{name} : {model[name].type}  {_gist(array)}")
-    if output is not None:
-        for path in write_arrays(output, model.outputs, arrays):
-            typer.echo(wrote(path))
+    for path in written:
+        typer.echo(wrote(path))
 
 
 def _check_layout(model: Model, given: Sequence[np.ndarray] | Mapping[str, np.ndarray]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,12 +41,15 @@ def small():
 def impossible():
     return Impossible().eval(), (torch.eye(3),)
 
-def quantized():
+def quantized(engine="qnnpack"):
     from sample_models.quantization import quantize
     torch.manual_seed(0)
     images = torch.randn(2, 3, 4, 4)
     layers = (torch.ao.quantization.QuantStub(), nn.Conv2d(3, 4, 3), torch.ao.quantization.DeQuantStub())
-    return quantize(nn.Sequential(*layers).eval(), images), (images[:1],)
+    return quantize(nn.Sequential(*layers).eval(), images, engine), (images[:1],)
+
+def per_channel():
+    return quantized("x86")
 
 def prelu():
     return nn.Sequential(nn.PReLU(3)).eval(), (torch.randn(1, 3, 4, 4),)
@@ -215,11 +220,36 @@ def test_models_that_cannot_be_taken(cli: Callable, saved: Path, command: str, c
         assert words in said.sentence
 
 
+def test_files_are_written_also_when_nobody_reads_the_summary(nets: Path) -> None:
+    """`nnapi-lab lower … | head -1`"""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "nnapi_lab", "lower", "nets:small", "-o", "m.nn", "--report", "r.html"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert running.stdout is not None
+    running.stdout.close()
+    _, said = running.communicate(timeout=120)
+    assert said == b"made by a chatty module\n"
+    assert Path("m.nn").exists()
+    assert Path("r.html").exists()
+
+
+def test_a_format_that_cannot_say_the_model_leaves_summary_report_and_no_file(cli: Callable, nets: Path) -> None:
+    said = cli("lower", "nets:per_channel", "-o", "m.pt", "--report", "r.html")
+    assert said.code == 1
+    assert "NNAPI operations" in said.out
+    assert "PER_CHANNEL" in said.err
+    assert not Path("m.pt").exists()
+    assert Path("r.html").exists()
+    assert cli("lower", "nets:per_channel", "-o", "m.nn").code == 0
+
+
 def test_a_read_only_folder_is_one_sentence_and_stays_empty(in_read_only_folder: Callable) -> None:
     said = in_read_only_folder({"nets.py": NETS}, "lower", "nets:small", "-o", "out/m.pt", "--report", "out/r.html")
     assert said.out == "[]\n"
     assert said.code == 2
-    (line,) = said.err.splitlines()
+    first_run, line = said.err.splitlines()
+    assert first_run == "made by a chatty module"
     assert line.startswith("nnapi-lab: out/m.pt cannot be written: the folder ")
 
 
