@@ -16,8 +16,8 @@ _AXES = {4: ("N", "C", "H", "W")}
 
 def sample_of(array: np.ndarray) -> tuple[str, ...]:
     """The first stored values as text."""
-    first = array.reshape(-1)[:SAMPLE]
-    return tuple(f"{value:.5g}" if np.issubdtype(array.dtype, np.floating) else str(value) for value in first)
+    first = array.reshape(-1)[:SAMPLE].tolist()
+    return tuple([f"{value:.5g}" for value in first] if array.dtype.kind == "f" else map(str, first))
 
 
 def torch_side(value: TorchValue, axes: tuple[str, ...] = (), array: np.ndarray | None = None) -> Side:
