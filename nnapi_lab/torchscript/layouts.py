@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnapi_lab.ir.torch_graph import TorchGraph, TorchValue
-from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout
 from nnapi_lab.torchscript.site import Site
 
 NHWC_KINDS = frozenset(
@@ -77,3 +77,40 @@ def read_broadcast(site: Site, value: TorchValue, target: Layout) -> str:
     if target.perm == tuple(range(len(target.perm))):
         return site.read(value, Layout.plain(shape))
     return site.read(value, Layout(padded_shape(shape, len(target.perm)), target.perm))
+
+
+def read_together(site: Site, values: Sequence[TorchValue], shape: tuple[int, ...]) -> tuple[list[str], Layout]:
+    """Operands of several values that broadcast to `shape`, and the layout of an elementwise result of them.
+
+    Beyond rank 4, neighbouring dimensions that are full (or 1) together in each value are merged.
+    """
+    layout = agreed_layout(site, values, shape)
+    if len(shape) <= RANK_LIMIT:
+        return [read_broadcast(site, value, layout) for value in values], layout
+    if layout.dims != shape:
+        layout = Layout.plain(shape)
+    padded = [padded_shape(value.type.shape or (), len(shape)) for value in values]
+    operands = [site.read(value, Layout(dims, layout.perm)) for value, dims in zip(values, padded, strict=True)]
+    stored = [[dims[axis] for axis in layout.perm] for dims in padded]
+    merged = _merged_for_broadcast(stored)
+    if len(merged[0]) > RANK_LIMIT:
+        site.not_yet("BROADCAST_RANK", f"broadcasting {' and '.join(map(str, padded))} needs {len(merged[0])} dimensions",
+                     fix="expand the smaller operand first", source="NNAPI ADD, MUL: rank 1 to 4")  # fmt: skip
+    shaped = zip(values, operands, merged, strict=True)
+    return [site.reshape(operand, dims, value) for value, operand, dims in shaped], layout
+
+
+def _merged_for_broadcast(shapes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The same shapes with neighbours merged as far as broadcasting between them allows."""
+    columns: list[list[int]] = []
+    kind: tuple[bool, ...] = ()
+    for sizes in zip(*shapes, strict=True):
+        if all(size == 1 for size in sizes):
+            continue
+        full = tuple(size != 1 for size in sizes)
+        if columns and full == kind:
+            columns[-1] = [have * size for have, size in zip(columns[-1], sizes, strict=True)]
+        else:
+            columns.append(list(sizes))
+        kind = full
+    return [tuple(column[index] for column in columns) or (1,) for index in range(len(shapes))]

@@ -12,7 +12,7 @@ from nnapi_lab.rewrites.constants import PLACED
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Step
 from nnapi_lab.rewrites.shapes import DECOMPOSED
-from nnapi_lab.torchscript.layouts import agreed_layout, read_broadcast
+from nnapi_lab.torchscript.layouts import read_together
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
 from nnapi_lab.torchscript.site import Site
@@ -25,10 +25,9 @@ def binary(site: Site, kind: str, left: Any, right: Any, **arguments: Any) -> No
     left, right = _without_dimensions(left, right), _without_dimensions(right, left)
     tensors = [value for value in (left, right) if isinstance(value, TorchValue)]
     _same_types(site, kind, tensors)
-    layout = agreed_layout(site, tensors, site.out_shape)
+    read, layout = read_together(site, tensors, site.out_shape)
     operands = [
-        read_broadcast(site, value, layout) if isinstance(value, TorchValue) else site.number(value, tensors[0])
-        for value in (left, right)
+        read.pop(0) if isinstance(value, TorchValue) else site.number(value, tensors[0]) for value in (left, right)
     ]
     if kind in FUSABLE:
         arguments.setdefault("fuse", "NONE")
