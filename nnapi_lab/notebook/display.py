@@ -6,6 +6,7 @@ Registered by name, so that `import nnapi_lab` inside a notebook loads neither t
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython import get_ipython
@@ -32,8 +33,8 @@ def register(ip: Any = None) -> bool:
     plain, html = formatter.formatters["text/plain"], formatter.formatters["text/html"]
     for module, name, show in _TEXTS:
         plain.for_type_by_name(module, name, _printer(show))
-    for module, name, show in _PAGES:
-        html.for_type_by_name(module, name, show)
+    for module, name, page in _PAGES:
+        html.for_type_by_name(module, name, page)
     png = formatter.formatters["image/png"]
     if _FIGURE not in {(kind.__module__, kind.__name__) for kind in png.type_printers}:
         png.for_type_by_name(*_FIGURE, _figure_png)
@@ -72,11 +73,11 @@ def _show_live(workbench: Workbench, with_snapshot: bool) -> None:
     if with_snapshot:
         workbench.snapshot = workbench.snapshot or new_id()
         display({"text/plain": one_line(part), "text/html": page_output(part, workbench.snapshot)}, raw=True)
-    bundle = workbench._repr_mimebundle_()
+    bundle: Any = workbench._repr_mimebundle_()
     data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
     # Where the widget cannot live, the snapshot has said everything already.
-    data["text/plain"] = "" if with_snapshot else one_line(part)
-    display(data, metadata=metadata, raw=True)
+    said = "" if with_snapshot else one_line(part)
+    display({**data, "text/plain": said}, metadata=metadata, raw=True)
 
 
 def _show_still(lowered: LoweredModel, mode: str, diff: Diff | None = None) -> None:
@@ -144,12 +145,12 @@ def _explanation_html(explanation: Explanation) -> str | None:
 
 
 _FIGURE = ("matplotlib.figure", "Figure")
-_TEXTS = (
+_TEXTS: tuple[tuple[str, str, Callable[..., str]], ...] = (
     ("nnapi_lab.ir.model", "Model", _model_text),
     ("nnapi_lab.ir.torch_graph", "TorchGraph", _graph_text),
     ("nnapi_lab.compare", "Diff", _diff_text),
 )
-_PAGES = (
+_PAGES: tuple[tuple[str, str, Callable[..., str | None]], ...] = (
     ("nnapi_lab.compare", "Diff", _diff_html),
     ("nnapi_lab.lab", "Explanation", _explanation_html),
 )

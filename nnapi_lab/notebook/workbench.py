@@ -25,6 +25,7 @@ def workbench(
     layout: LayoutChoice = "auto",
     relaxed: bool = False,
     quantize_at: QuantizeAt | None = None,
+    name: str = "",
 ) -> Workbench:
     """The live workbench of `model` (nn.Module, ScriptModule, path of a .pt, or what `lab.lower` returned).
 
@@ -39,12 +40,14 @@ def workbench(
         raise MissingDependency(f"{error}; the workbench needs: pip install nnapi_lab[notebook]") from error
     if isinstance(model, LoweredModel):
         return Workbench(model)
+    target = feature_level_of(api_level, feature_level)
     with progress_bar() as tell:
-        captured = capture(model, example_inputs, progress=tell)
-        border = quantize_at or getattr(model, "nnapi_quantize_at", "inside")
+        captured = capture(model, example_inputs, name, tell)
+        border: QuantizeAt = quantize_at or getattr(model, "nnapi_quantize_at", None) or "inside"
         result = lower_graph(captured.graph, layout, relaxed, tell, border)
     report = check(result.model)
-    if not result.refusals:
-        too_new = level_refusals(result, report, feature_level_of(api_level, feature_level))
-        result = replace(result, refusals=too_new)
+    too_new = level_refusals(result, report, target)
+    result = replace(
+        result, refusals=(*result.refusals, *too_new), warnings=(*captured.warnings, *result.warnings)
+    )  # fmt: skip
     return Workbench(LoweredModel(captured, result, report))

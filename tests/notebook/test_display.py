@@ -47,7 +47,7 @@ def test_auto_is_a_snapshot_and_a_widget_that_knows_it(tiny: LoweredModel, shown
     soup = BeautifulSoup(snapshot["text/html"], "html.parser")
     frame = soup.select_one("div.nl-snapshot > iframe")
     assert frame is not None
-    assert frame["sandbox"] == "allow-scripts"
+    assert frame["sandbox"] == ["allow-scripts"]
     assert "TinyNet" in frame["srcdoc"]
     assert "data:image/svg+xml" in frame.decode_contents()
     assert snapshot["text/plain"] == "TinyNet: 3 TorchScript nodes → 1 NNAPI operation"

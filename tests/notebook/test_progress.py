@@ -37,7 +37,7 @@ def test_a_terminal_gets_one_line_that_is_wiped(clock: list[float]) -> None:
         clock[0] += 1
         tell("run", 5, 9)
     # Each line covers the one before; the last is wiped.
-    assert stream.getvalue() == "\rlower 10 of 100\rrun 5 of 9      \r                \r"
+    assert stream.getvalue() == "\rlower 10 of 100\rrun 5 of 9     \r               \r"
 
 
 def test_a_file_gets_nothing(clock: list[float]) -> None:
