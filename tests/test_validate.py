@@ -248,13 +248,13 @@ def explicit(nchw: bool | None) -> Model:
 
 
 LEVELS = {
-    "float32": (lambda: GOOD, 1, "MAX_POOL_2D exists since feature level 1"),
-    "uint8 codes": (lambda: pool(IMAGE_Q), 1, "MAX_POOL_2D"),
+    "float32": (lambda: GOOD, 1, "nothing in it needs more than the first level"),
+    "uint8 codes": (lambda: pool(IMAGE_Q), 1, "nothing in it needs more"),
     "relaxed": (lambda: pool(IMAGE, relaxed=True), 2, "relaxed"),
     "float16": (lambda: pool(t(F16, 1, 4, 4, 2)), 3, "TENSOR_FLOAT16"),
     "signed codes": (lambda: pool(t(Q8S, 1, 4, 4, 2, quant=Q)), 4, "TENSOR_QUANT8_ASYMM_SIGNED"),
     "nchw": (lambda: explicit(True), 3, "nchw"),
-    "nhwc written out is dropped by the runtime": (lambda: explicit(False), 1, "MAX_POOL_2D"),
+    "nhwc written out is dropped by the runtime": (lambda: explicit(False), 1, "nothing in it needs more"),
     "an open output": (lambda: declared(GOOD, y=t(F32, 1, 3, Dim("w"), 2)), 3, "output %y is left open: [1,3,w,2]"),
     "an open rank": (lambda: declared(GOOD, y=OperandType(F32, None)), 3, "rank"),
     "no elements": (lambda: pool(t(F32, 0, 4, 4, 2)), 3, "without elements"),

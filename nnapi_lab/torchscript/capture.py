@@ -21,6 +21,7 @@ import torch
 from nnapi_lab.errors import CaptureError, FormatError
 from nnapi_lab.ir.operand_types import Quant
 from nnapi_lab.ir.torch_graph import TorchGraph
+from nnapi_lab.torchscript.collector import collector_paused
 from nnapi_lab.torchscript.recorder import Recorder
 from nnapi_lab.torchscript.sources import OUR_HOME, TORCH_HOME
 from nnapi_lab.torchscript.tensors import packed_params
@@ -63,7 +64,7 @@ def capture(model: Any, example_inputs: Any, name: str = "", progress: Progress 
     inputs = checked_inputs(example_inputs)
     check_module(model)
     name = name or getattr(model, "original_name", "") or type(model).__name__
-    with quiet(), torch.no_grad():
+    with quiet(), torch.no_grad(), collector_paused():
         engine = quantized_engine(model)
         with using_engine(engine):
             warned: list[str] = []

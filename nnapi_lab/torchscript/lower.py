@@ -18,6 +18,7 @@ from nnapi_lab.rewrites.operation import INPUT, ON_HOST
 from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout
 from nnapi_lab.rewrites.shapes import COPIED_OUT
 from nnapi_lab.torchscript import lowerings  # noqa: F401  registers every rule
+from nnapi_lab.torchscript.collector import collector_paused
 from nnapi_lab.torchscript.layouts import wants_nhwc
 from nnapi_lab.torchscript.refuse import Inherited, Refused, from_invalid
 from nnapi_lab.torchscript.registry import LOWERINGS, arguments_for
@@ -30,6 +31,7 @@ QuantizeAt = Literal["inside", "outside"]
 Progress = Callable[[str, int, int], None]
 
 
+@collector_paused()
 def lower_graph(
     graph: TorchGraph,
     layout: LayoutChoice = "auto",

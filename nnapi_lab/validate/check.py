@@ -70,6 +70,8 @@ def check(model: Model) -> Report:
                 reasons += [(below.feature_level, f"in %{operand.name}: {text}") for text in below.because]
     level = max(level for level, _ in reasons)
     because = tuple(dict.fromkeys(text for at, text in reasons if at == level))
+    if level == 1:
+        because = ("nothing in it needs more than the first level",)
     return Report(model.name, tuple(findings), level, because, tuple(levels))
 
 
