@@ -22,37 +22,37 @@ def features(units: int = 3, size: int = 192) -> nn.Module:
 
 # name → (formula over (linear, x) or (conv, linear, x), linear, input shape, FULLY_CONNECTED weight columns moved)
 ROWS: dict[str, tuple[Callable[..., Any], nn.Linear, tuple[int, ...]]] = {
-    "rank_2": (lambda l, x: l(x), nn.Linear(4, 5), (3, 4)),
-    "no_bias": (lambda l, x: l(x), nn.Linear(4, 5, bias=False), (3, 4)),
-    "rank_3": (lambda l, x: l(x), nn.Linear(4, 5), (2, 3, 4)),
-    "rank_4": (lambda l, x: l(x), nn.Linear(8, 5), X),
-    "twice": (lambda l, x: l(l(x)), nn.Linear(4, 4), (3, 4)),
-    "matmul": (lambda l, x: x @ l.weight, nn.Linear(4, 5), (3, 5)),
-    "addmm": (lambda l, x: torch.addmm(l.bias, x, l.weight.t()), nn.Linear(4, 5), (3, 4)),
-    "addmm_one_addend": (lambda l, x: torch.addmm(l.bias[:1], x, l.weight.t()), nn.Linear(4, 5), (3, 4)),
+    "rank_2": (lambda fc, x: fc(x), nn.Linear(4, 5), (3, 4)),
+    "no_bias": (lambda fc, x: fc(x), nn.Linear(4, 5, bias=False), (3, 4)),
+    "rank_3": (lambda fc, x: fc(x), nn.Linear(4, 5), (2, 3, 4)),
+    "rank_4": (lambda fc, x: fc(x), nn.Linear(8, 5), X),
+    "twice": (lambda fc, x: fc(fc(x)), nn.Linear(4, 4), (3, 4)),
+    "matmul": (lambda fc, x: x @ fc.weight, nn.Linear(4, 5), (3, 5)),
+    "addmm": (lambda fc, x: torch.addmm(fc.bias, x, fc.weight.t()), nn.Linear(4, 5), (3, 4)),
+    "addmm_one_addend": (lambda fc, x: torch.addmm(fc.bias[:1], x, fc.weight.t()), nn.Linear(4, 5), (3, 4)),
 }
 AFTER_CONV: dict[str, tuple[Callable[..., Any], nn.Linear]] = {
-    "last_dimension": (lambda k, l, x: l(k(x)), nn.Linear(8, 3)),
-    "flatten": (lambda k, l, x: l(k(x).flatten(1)), features()),
-    "view": (lambda k, l, x: (lambda y: l(y.view(y.size(0), -1)))(k(x)), features()),
-    "reshape_other_rows": (lambda k, l, x: l(k(x).reshape(4, -1)), features(3, 96)),
-    "through_relu": (lambda k, l, x: l(F.relu(k(x).flatten(1))), features()),
-    "through_dropout": (lambda k, l, x: l(F.dropout(k(x).flatten(1), 0.5, False)), features()),
-    "through_clone": (lambda k, l, x: l(k(x).flatten(1).clone()), features()),
-    "through_clamp": (lambda k, l, x: l(F.hardtanh(k(x).flatten(1), -2, 2)), features()),
-    "through_addition": (lambda k, l, x: l(k(x).flatten(1) + 1.0), features()),
-    "also_returned": (lambda k, l, x: (lambda f: (l(f), f))(k(x).flatten(1)), features()),
-    "two_linears": (lambda k, l, x: (lambda f: l(f) + l(f * 2.0))(k(x).flatten(1)), features()),
-    "matmul": (lambda k, l, x: k(x).flatten(1) @ l.weight.t(), features()),
-    "addmm": (lambda k, l, x: torch.addmm(l.bias, k(x).flatten(1), l.weight.t()), features()),
-    "permuted_flatten": (lambda k, l, x: l(k(x).permute(0, 2, 3, 1).flatten(1)), features()),
-    "reversed_flatten": (lambda k, l, x: l(k(x).permute(0, 3, 2, 1).flatten(1)), features()),
-    "sliced_flatten": (lambda k, l, x: l(k(x)[:, 1:3].flatten(1)), features(3, 96)),
-    "selected_flatten": (lambda k, l, x: l(k(x)[:, :, 1].flatten(1)), features(3, 32)),
-    "one_pixel": (lambda k, l, x: l(k(x)[:, :, 0, 0]), features(3, 4)),
-    "pooled": (lambda k, l, x: l(k(x).mean((2, 3))), features(3, 4)),
-    "mean_over_width": (lambda k, l, x: l(k(x).mean(3)), features(3, 6)),
-    "unflattened_again": (lambda k, l, x: k(F.relu(k(x).flatten(1)).reshape(2, 4, 6, 8)), features()),
+    "last_dimension": (lambda k, fc, x: fc(k(x)), nn.Linear(8, 3)),
+    "flatten": (lambda k, fc, x: fc(k(x).flatten(1)), features()),
+    "view": (lambda k, fc, x: (lambda y: fc(y.view(y.size(0), -1)))(k(x)), features()),
+    "reshape_other_rows": (lambda k, fc, x: fc(k(x).reshape(4, -1)), features(3, 96)),
+    "through_relu": (lambda k, fc, x: fc(F.relu(k(x).flatten(1))), features()),
+    "through_dropout": (lambda k, fc, x: fc(F.dropout(k(x).flatten(1), 0.5, False)), features()),
+    "through_clone": (lambda k, fc, x: fc(k(x).flatten(1).clone()), features()),
+    "through_clamp": (lambda k, fc, x: fc(F.hardtanh(k(x).flatten(1), -2, 2)), features()),
+    "through_addition": (lambda k, fc, x: fc(k(x).flatten(1) + 1.0), features()),
+    "also_returned": (lambda k, fc, x: (lambda f: (fc(f), f))(k(x).flatten(1)), features()),
+    "two_linears": (lambda k, fc, x: (lambda f: fc(f) + fc(f * 2.0))(k(x).flatten(1)), features()),
+    "matmul": (lambda k, fc, x: k(x).flatten(1) @ fc.weight.t(), features()),
+    "addmm": (lambda k, fc, x: torch.addmm(fc.bias, k(x).flatten(1), fc.weight.t()), features()),
+    "permuted_flatten": (lambda k, fc, x: fc(k(x).permute(0, 2, 3, 1).flatten(1)), features()),
+    "reversed_flatten": (lambda k, fc, x: fc(k(x).permute(0, 3, 2, 1).flatten(1)), features()),
+    "sliced_flatten": (lambda k, fc, x: fc(k(x)[:, 1:3].flatten(1)), features(3, 96)),
+    "selected_flatten": (lambda k, fc, x: fc(k(x)[:, :, 1].flatten(1)), features(3, 32)),
+    "one_pixel": (lambda k, fc, x: fc(k(x)[:, :, 0, 0]), features(3, 4)),
+    "pooled": (lambda k, fc, x: fc(k(x).mean((2, 3))), features(3, 4)),
+    "mean_over_width": (lambda k, fc, x: fc(k(x).mean(3)), features(3, 6)),
+    "unflattened_again": (lambda k, fc, x: k(F.relu(k(x).flatten(1)).reshape(2, 4, 6, 8)), features()),
 }
 
 
@@ -78,14 +78,14 @@ def test_flatten_moves_weight_columns_not_data() -> None:
 
 
 REFUSED: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], str]] = {
-    "vector": (lambda l, x: l(x), ((4,),), "FULLY_CONNECTED.RANK"),
-    "two_computed": (lambda l, x, y: x @ y, ((3, 4), (4, 5)), "MATMUL"),
-    "computed_weight": (lambda l, x, y: F.linear(x, y), ((3, 4), (5, 4)), "LINEAR_WEIGHT"),
-    "computed_bias": (lambda l, x, y: F.linear(x, l.weight, y), ((3, 4), (5,)), "LINEAR_BIAS"),
-    "scaled_addmm": (lambda l, x: torch.addmm(l.bias, x, l.weight.t(), beta=2), ((3, 4),), "ADDMM"),
+    "vector": (lambda fc, x: fc(x), ((4,),), "FULLY_CONNECTED.RANK"),
+    "two_computed": (lambda fc, x, y: x @ y, ((3, 4), (4, 5)), "MATMUL"),
+    "computed_weight": (lambda fc, x, y: F.linear(x, y), ((3, 4), (5, 4)), "LINEAR_WEIGHT"),
+    "computed_bias": (lambda fc, x, y: F.linear(x, fc.weight, y), ((3, 4), (5,)), "LINEAR_BIAS"),
+    "scaled_addmm": (lambda fc, x: torch.addmm(fc.bias, x, fc.weight.t(), beta=2), ((3, 4),), "ADDMM"),
     # A column or a full matrix is no bias: it was once added as a row.
-    "addmm_column": (lambda l, x: torch.addmm(l.bias.reshape(5, 1), x, l.weight.t()), ((5, 4),), "ADDMM"),
-    "addmm_matrix": (lambda l, x: torch.addmm(l.weight.t(), x, l.weight.t()), ((4, 4),), "ADDMM"),
+    "addmm_column": (lambda fc, x: torch.addmm(fc.bias.reshape(5, 1), x, fc.weight.t()), ((5, 4),), "ADDMM"),
+    "addmm_matrix": (lambda fc, x: torch.addmm(fc.weight.t(), x, fc.weight.t()), ((4, 4),), "ADDMM"),
 }
 
 
