@@ -22,7 +22,7 @@ NHWC_KINDS = frozenset(
 PLAIN_KINDS = frozenset(
     {
         "aten::flatten", "aten::reshape", "aten::view", "aten::linear", "aten::addmm", "aten::matmul", "aten::bmm",
-        "aten::layer_norm", "aten::unsqueeze", "aten::squeeze", "aten::embedding",
+        "aten::layer_norm", "aten::unsqueeze", "aten::squeeze", "aten::embedding", "aten::permute", "aten::transpose",
     }
 )  # fmt: skip
 
