@@ -176,6 +176,8 @@ def first_line(error: BaseException) -> str:
     text = str(error).strip()
     if text.startswith("Tracer cannot infer type of"):
         return "it returns something else than tensors, or mixes types in one list or dict"
+    if text.startswith("Could not run"):  # torch goes on for a page about its dispatcher
+        return text.split(". ")[0]
     return text.splitlines()[0] if text else type(error).__name__
 
 
