@@ -111,3 +111,34 @@ RANK_FOLDED = Rule(
     source="NNAPI TRANSPOSE, RESHAPE, MUL …: rank 1 to 4",
     effect="none: row-major order does not change when neighbours are merged",
 )
+BROADCAST_MADE = Rule(
+    id="shape.broadcast_made",
+    kind="shape",
+    title="Broadcast written out",
+    why="SELECT, BATCH_MATMUL and others do not broadcast, and expand means copies here: the smaller tensor is "
+    "repeated, at compile time if it is constant.",
+    formula="TILE(x, multiples); truth values: LOGICAL_OR(x, false of the full shape)",
+    source="NNAPI SELECT: all inputs have one shape; TILE (level 3) takes no TENSOR_BOOL8",
+    effect="none: exact",
+)
+BORDER_COPIED = Rule(
+    id="shape.border_copied",
+    kind="shape",
+    title="Border made of the tensor's own elements",
+    why="PAD writes one number. A mirrored, repeated or wrapped border is a choice of elements along each dimension, "
+    "which is a GATHER with constant positions.",
+    formula="reflect: -i → i; replicate: clamp(i, 0, n-1); circular: i mod n",
+    source="NNAPI GATHER (level 3); MIRROR_PAD does reflections (level 7)",
+    effect="none: exact",
+)
+PIXELS_SHUFFLED = Rule(
+    id="shape.pixel_shuffle",
+    kind="shape",
+    title="Channels dealt out for DEPTH_TO_SPACE",
+    why="PyTorch numbers a pixel-shuffled channel c·r² + dy·r + dx, NNAPI (dy·r + dx)·C + c. A channel shuffle "
+    "leads from one to the other.",
+    formula="pixel_shuffle(r) = DEPTH_TO_SPACE(CHANNEL_SHUFFLE(x, groups=C), r); "
+    "pixel_unshuffle(r) = CHANNEL_SHUFFLE(SPACE_TO_DEPTH(x, r), groups=r²)",
+    source="AOSP 13 Reshape.cpp depthToSpace; torch pixel_shuffle",
+    effect="wrong colours in every super-resolution network with more than one channel",
+)

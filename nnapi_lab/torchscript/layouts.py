@@ -94,7 +94,8 @@ def read_together(site: Site, values: Sequence[TorchValue], shape: tuple[int, ..
     stored = [[dims[axis] for axis in layout.perm] for dims in padded]
     merged = _merged_for_broadcast(stored)
     if len(merged[0]) > RANK_LIMIT:
-        site.not_yet("BROADCAST_RANK", f"broadcasting {' and '.join(map(str, padded))} needs {len(merged[0])} dimensions",
+        seen = " and ".join(map(str, padded))
+        site.not_yet("BROADCAST_RANK", f"broadcasting {seen} needs {len(merged[0])} dimensions",
                      fix="expand the smaller operand first", source="NNAPI ADD, MUL: rank 1 to 4")  # fmt: skip
     shaped = zip(values, operands, merged, strict=True)
     return [site.reshape(operand, dims, value) for value, operand, dims in shaped], layout

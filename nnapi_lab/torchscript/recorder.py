@@ -35,6 +35,13 @@ SHAPE_QUERIES = frozenset(
         "prim::is_quantized", "prim::ndim", "prim::requires_grad", "prim::shape", "prim::is_cuda",
     }
 )  # fmt: skip
+# Tensors made after the pattern of another: of its elements they know nothing.
+PATTERNED = frozenset(
+    {
+        "aten::zeros_like", "aten::ones_like", "aten::full_like", "aten::empty_like", "aten::new_zeros",
+        "aten::new_ones", "aten::new_full", "aten::new_empty",
+    }
+)  # fmt: skip
 LOOP_LIMIT = 10_000  # unrolled iterations of one loop
 
 
@@ -140,7 +147,8 @@ class Recorder:
             # Dropout is, on paper, random; without training it is not.
             known = any(name in ("train", "training") and entry.object is False
                         for name, entry in zip(argument_names, arguments, strict=False))  # fmt: skip
-        if known or kind in SHAPE_QUERIES:
+        patterned = kind in PATTERNED and all(entry.all_known for entry in arguments[1:])
+        if known or patterned or kind in SHAPE_QUERIES:
             results = self._evaluate(node, kind, [entry.object for entry in arguments])
             for name, held in zip(outputs, results, strict=True):
                 env[name] = self._known(name, held)

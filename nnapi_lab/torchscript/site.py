@@ -261,15 +261,16 @@ class Site:
         self.note_operands(step, name)
         return name
 
-    def as_number(self, operand: str, value: TorchValue, code: OperandCode = OperandCode.TENSOR_FLOAT32) -> str:
+    def as_number(self, operand: str, value: TorchValue, code: OperandCode = OperandCode.TENSOR_FLOAT32,
+                  name: str = "") -> str:  # fmt: skip
         """Truth values as 1 and 0: SELECT between two constants, since CAST takes no truth values."""
         one, zero = self.filled(operand, 1, code, "one"), self.filled(operand, 0, code, "zero")
         step = self.log(TRUTH_AS_NUMBER, before=[operand_side(operand, self.builder.type_of(operand))],
                         values=[value.name])  # fmt: skip
-        name = self.builder.add("SELECT", condition=operand, input1=one, input2=zero, name=f"{operand}.number",
-                                step=step, values=[value.name])  # fmt: skip
-        self.note_operands(step, name)
-        return name
+        result = self.builder.add("SELECT", condition=operand, input1=one, input2=zero,
+                                     name=name or f"{operand}.number", step=step, values=[value.name])  # fmt: skip
+        self.note_operands(step, result)
+        return result
 
     def as_truth(self, operand: str, value: TorchValue, name: str = "") -> str:
         """Numbers as truth values: unequal to 0."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from nnapi_lab.torchscript.lowerings import (
     activation,
     arithmetic,
+    borders,
+    comparison,
     convolution,
+    dtype,
+    elementwise,
     identity,
     joining,
     linear,
@@ -13,11 +17,14 @@ from nnapi_lab.torchscript.lowerings import (
     quantized,
     reduction,
     resizing,
+    rounding,
     shape,
+    shape_more,
     splitting,
+    units,
 )
 
 FAMILIES = (
-    activation, arithmetic, convolution, identity, joining, linear, pooling, quantized, reduction, resizing, shape,
-    splitting,
+    activation, arithmetic, borders, comparison, convolution, dtype, elementwise, identity, joining, linear,
+    pooling, quantized, reduction, resizing, rounding, shape, shape_more, splitting, units,
 )  # fmt: skip

@@ -31,22 +31,3 @@ def contiguous(site: Site, self: TorchValue) -> None:
 @lowers("aten::detach", "aten::alias", "aten::detach_")
 def detach(site: Site, self: TorchValue) -> None:
     drop(site, self)
-
-
-@lowers("aten::to", ignores=("dtype", "device", "layout", "pin_memory", "non_blocking", "copy", "memory_format",
-                             "other"))  # fmt: skip
-def to(site: Site, self: TorchValue) -> None:
-    """What matters is what came out: another element type is a conversion, anything else does nothing."""
-    if site.out.type.dtype != self.type.dtype:
-        site.not_yet("CAST", f"conversion from {self.type.dtype} to {site.out.type.dtype}",
-                     fix="convert outside the model", source="NNAPI CAST (feature level 3)")  # fmt: skip
-    drop(site, self)
-
-
-@lowers("aten::expand", "aten::expand_as", ignores=("implicit", "size", "other"))
-def expand(site: Site, self: TorchValue) -> None:
-    if site.out.type.shape != self.type.shape:
-        site.not_yet("EXPAND", f"expand from {self.type.shape} to {site.out.type.shape}")
-    drop(site, self)
-
-

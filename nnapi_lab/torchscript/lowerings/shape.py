@@ -21,7 +21,7 @@ from nnapi_lab.torchscript.lowerings.identity import drop
 from nnapi_lab.torchscript.permuting import neighbour_swap
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
-from nnapi_lab.torchscript.site import Site
+from nnapi_lab.torchscript.site import MOVABLE, Site
 
 
 @lowers("aten::flatten", ignores=("start_dim", "end_dim"))
@@ -90,8 +90,9 @@ def reshape_stored(site: Site, value: TorchValue) -> None:
     wanted = Layout(sizes, tuple(factor for axis in axes for factor in news[axis]))
     layout = Layout(target, tuple(axes))
     order = tuple(source.perm.index(factor) for factor in wanted.perm)
-    swapped = neighbour_swap(source.stored_dims, order)
-    if swapped is not None and any({source.perm[axis] for axis in swapped} <= set(group) for group in news):
+    swapped = neighbour_swap(source.stored_dims, order) if len(held.layout.dims) > RANK_LIMIT else None
+    movable = site.builder.type_of(held.operand).code in MOVABLE
+    if swapped is not None and movable and any({source.perm[axis] for axis in swapped} <= set(group) for group in news):
         operand = _channels_shuffled(site, held.operand, source.stored_dims, swapped)
     else:
         operand = site.reordered(site.reshape(held.operand, source.stored_dims, value), source, wanted, value)
@@ -259,36 +260,6 @@ def padding_table(site: Site, amounts: Sequence[tuple[int, int]]) -> str:
     return operand
 
 
-@lowers("aten::constant_pad_nd")
-def constant_pad_nd(site: Site, self: TorchValue, pad: Any, value: float = 0) -> None:
-    _constant_pad(site, self, pad, value)
-
-
-@lowers("aten::pad")
-def pad(site: Site, self: TorchValue, pad: Any, mode: str = "constant", value: float | None = None) -> None:
-    if mode != "constant":
-        site.not_yet("PAD_MODE", f"padding mode {mode!r}", source="NNAPI MIRROR_PAD (feature level 7)")
-    _constant_pad(site, self, pad, value or 0)
-
-
-def _constant_pad(site: Site, input: TorchValue, pad: Sequence[int], value: float) -> None:
-    shape = input.type.shape or ()
-    if any(amount < 0 for amount in pad):
-        site.not_yet("PAD_NEGATIVE", f"padding {list(pad)} crops", source="NNAPI PAD takes no negative amounts")
-    if input.type.quant is not None and value != 0:
-        site.not_yet("PAD_QUANTIZED", "padding a quantized tensor with a number other than 0")
-    operand, layout = site.as_permuted(input)
-    logical = [(0, 0)] * len(shape)
-    for index in range(len(pad) // 2):
-        logical[len(shape) - 1 - index] = (pad[2 * index], pad[2 * index + 1])
-    table = padding_table(site, [logical[axis] for axis in layout.perm])
-    if value == 0:
-        name = site.add("PAD", input=operand, paddings=table)
-    else:
-        name = site.add("PAD_V2", input=operand, paddings=table, pad_value=float(value))
-    site.place(name, Layout(site.out_shape, layout.perm))
-
-
 @lowers("aten::slice")
 def slice_(site: Site, self: TorchValue, dim: int = 0, start: int | None = None, end: int | None = None,
            step: int = 1) -> None:  # fmt: skip
@@ -304,6 +275,8 @@ def slice_(site: Site, self: TorchValue, dim: int = 0, start: int | None = None,
 @lowers("aten::select")
 def select(site: Site, self: TorchValue, dim: int, index: int) -> None:
     shape = self.type.shape or ()
+    if isinstance(index, TorchValue):
+        site.forbid("SELECT_INDEX", "select at a computed position", fix="use index_select with a tensor of indices")
     first = index % shape[dim]
     _strided(site, self, dim % len(shape), first, first + 1, 1, shrink=True)
 
