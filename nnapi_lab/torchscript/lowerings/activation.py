@@ -10,12 +10,15 @@ from nnapi_lab.ir.operand_types import Quant
 from nnapi_lab.ir.torch_graph import TensorData, TorchValue
 from nnapi_lab.rewrites.constants import PLACED
 from nnapi_lab.rewrites.layout import AXIS_MAPPED
+from nnapi_lab.rewrites.operation import DIRECT
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.quantization import FIXED_PARAMETERS
-from nnapi_lab.rewrites.shapes import DECOMPOSED
+from nnapi_lab.torchscript.lowerings.chain import INT, Chain
+from nnapi_lab.torchscript.lowerings.dtype import converted
+from nnapi_lab.torchscript.lowerings.elementwise import bounded
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
-from nnapi_lab.torchscript.site import Site
+from nnapi_lab.torchscript.site import CODES, Site
 
 _CLAMPS: dict[tuple[float | None, float | None], str] = {
     (0.0, None): "RELU",
@@ -47,37 +50,27 @@ def hardtanh(site: Site, self: TorchValue, min_val: float, max_val: float) -> No
 
 @lowers("aten::clamp", "aten::clamp_")
 def clamp(site: Site, self: TorchValue, min: float | None = None, max: float | None = None) -> None:
-    """RELU, RELU1 and RELU6 where the bounds are theirs; MAXIMUM and MINIMUM with constants otherwise."""
+    """RELU, RELU1 and RELU6 where the bounds are theirs; MAXIMUM and MINIMUM with the bounds otherwise."""
     if isinstance(min, TorchValue) or isinstance(max, TorchValue):
-        site.not_yet("CLAMP_TENSOR", "clamp with tensor bounds")
+        bounded(site, self, min, max)
+        return
     bounds = (None if min is None else float(min), None if max is None else float(max))
     kind = _CLAMPS.get(bounds)
-    if kind is not None and self.type.dtype != "int64":
+    if kind is not None and site.code_of(self) != INT:
         unary(site, kind, self)
         return
-    if self.type.quant is not None:
-        site.not_yet("CLAMP_QUANTIZED", f"clamp({min}, {max}) on a quantized tensor")
-    held = site.held(self)
-    operand = held.operand
-    parts = [("MAXIMUM", float(min), "min")] if min is not None else []
-    parts += [("MINIMUM", float(max), "max")] if max is not None else []
-    for index, (step, bound, name) in enumerate(parts):
-        suffix = "" if index == len(parts) - 1 else step.lower()
-        operand = site.add(step, input0=operand, input1=site.number(bound, self, name), suffix=suffix,
-                           rule=DECOMPOSED, facts={"formula": "MINIMUM(MAXIMUM(x, min), max)"})  # fmt: skip
-    site.place(operand, held.layout)
+    bounded(site, self, min, max)
 
 
 def fixed(site: Site, kind: str, input: TorchValue, quant: Quant, **arguments: Any) -> None:
-    """An operation whose quantized output parameters are prescribed; refuses when torch has others."""
+    """An operation whose quantized output parameters are prescribed: where torch has others, float in between."""
+    if input.type.quant is None or site.quant_of(site.out) != quant:
+        chain = Chain(site, [input], "", rule=DIRECT)
+        chain.done(kind, chain.read(input), **arguments)
+        return
     held = site.held(input)
-    steps = []
-    if input.type.quant is not None:
-        theirs = site.quant_of(site.out)
-        if theirs != quant:
-            site.not_yet("FIXED_PARAMETERS", f"{kind} gives {quant}, PyTorch has {theirs}",
-                         source=FIXED_PARAMETERS.source)  # fmt: skip
-        steps = [site.log(FIXED_PARAMETERS, facts={"scale": quant.scale, "zero_point": quant.zero_point})]
+    steps = [site.log(FIXED_PARAMETERS, facts={"scale": quant.scale, "zero_point": quant.zero_point}),
+             *site.shift_step(site.out)]  # fmt: skip
     site.place(site.add(kind, input=held.operand, steps=steps, **arguments), held.layout)
 
 
@@ -98,11 +91,9 @@ def hardswish(site: Site, self: TorchValue) -> None:
 
 @lowers("aten::leaky_relu", "aten::leaky_relu_")
 def leaky_relu(site: Site, self: TorchValue, negative_slope: float) -> None:
-    if self.type.quant is not None:
-        site.not_yet("LEAKY_RELU_QUANTIZED", "leaky_relu on a quantized tensor")
-    held = site.held(self)
-    slope = site.number(negative_slope, self, "negative_slope")
-    site.place(site.add("PRELU", input=held.operand, alpha=slope), held.layout)
+    """PRELU with one slope; a quantized one computes in float, as PyTorch's table of 256 codes does."""
+    chain = Chain(site, [self], "", rule=DIRECT)
+    chain.done("PRELU", chain.read(self), negative_slope)
 
 
 @lowers("aten::prelu")
@@ -111,28 +102,25 @@ def prelu(site: Site, self: TorchValue, weight: TorchValue) -> None:
     data = weight.constant
     if not isinstance(data, TensorData):
         site.not_yet("PRELU_WEIGHT", f"the slope {weight.name} is computed by the model")
-    if self.type.quant is not None:
-        site.not_yet("PRELU_QUANTIZED", "prelu on a quantized tensor")
     shape = self.type.shape or ()
-    held = site.held(self)
-    layout, operand = held.layout, held.operand
-    alpha = data.array.reshape(-1)
+    alpha = real_numbers(data).reshape(-1)
+    forced = Layout.nhwc(shape) if alpha.size > 1 and len(shape) == 4 else None
+    chain = Chain(site, [self], "", rule=DIRECT, layout=forced)
     if alpha.size > 1:
-        layout = Layout.nhwc(shape) if len(shape) == 4 else Layout.plain(shape)
-        operand = site.read(self, layout)
-        axis = layout.perm.index(1)
+        axis = chain.layout.perm.index(1)
         alpha = alpha.reshape([alpha.size if i == axis else 1 for i in range(len(shape))])
     step = site.log(PLACED, after=[array_side(weight.origin or weight.name, alpha)], values=[weight.name])
     name = site.builder.constant(weight.origin or weight.name, alpha, values=[weight.name], steps=[step])
     site.note_operands(step, name)
-    site.place(site.add("PRELU", input=operand, alpha=name), layout)
+    chain.done("PRELU", chain.read(self), name)
 
 
-@lowers("aten::elu", "aten::elu_")
-def elu(site: Site, self: TorchValue, alpha: float, scale: float, input_scale: float) -> None:
-    if (float(scale), float(input_scale)) != (1.0, 1.0) or self.type.quant is not None:
-        site.not_yet("ELU", f"elu with scale={scale}, input_scale={input_scale} or on a quantized tensor")
-    unary(site, "ELU", self, alpha=float(alpha))
+def real_numbers(data: TensorData) -> np.ndarray:
+    """The float32 numbers a constant tensor stands for."""
+    quant = data.type.quant
+    if isinstance(quant, Quant):
+        return ((data.array.astype(np.float32) - quant.zero_point) * np.float32(quant.scale)).astype(np.float32)
+    return data.array.astype(np.float32)
 
 
 @lowers("aten::softmax")
@@ -146,12 +134,17 @@ def log_softmax(site: Site, self: TorchValue, dim: int, dtype: int | None) -> No
 
 
 def _over_axis(site: Site, kind: str, input: TorchValue, dim: int, dtype: int | None) -> None:
-    if dtype is not None and input.type.dtype != site.out.type.dtype:
-        site.not_yet("SOFTMAX_DTYPE", f"{kind.lower()} that changes the type to {site.out.type.dtype}")
-    if input.type.quant is not None:
-        site.not_yet("SOFTMAX_QUANTIZED", f"{kind.lower()} on a quantized tensor without output parameters")
+    """Along the stored axis; a result of another type is converted first, a quantized one computed in float."""
+    if dtype is not None and site.out.type.dtype not in CODES:
+        site.forbid("SOFTMAX_DTYPE", f"{kind.lower()} that changes the type to {site.out.type.dtype}",
+                    fix="keep it float32", source="NNAPI OperandCode")  # fmt: skip
     operand, layout, axis = stored_axis(site, input, dim)
-    site.place(site.add(kind, input=operand, beta=1.0, axis=axis), layout)
+    chain = Chain(site, [], "", rule=DIRECT, layout=layout)
+    if input.type.quant is not None:
+        operand = chain.dequantized(operand, input)
+    elif dtype is not None:
+        operand = converted(site, operand, input, chain.code)
+    chain.done(kind, operand, beta=1.0, axis=axis)
 
 
 def stored_axis(site: Site, value: TorchValue, dim: int) -> tuple[str, Layout, int]:
@@ -165,25 +158,8 @@ def stored_axis(site: Site, value: TorchValue, dim: int) -> tuple[str, Layout, i
     return operand, layout, axis
 
 
-@lowers("aten::silu", "aten::silu_")
-def silu(site: Site, self: TorchValue) -> None:
-    if self.type.quant is not None:
-        site.not_yet("SILU_QUANTIZED", "silu on a quantized tensor")
-    held = site.held(self)
-    gate = site.add("LOGISTIC", input=held.operand, suffix="sigmoid", rule=DECOMPOSED,
-                    facts={"formula": "x · LOGISTIC(x)"})  # fmt: skip
-    site.place(site.add("MUL", input0=held.operand, input1=gate, fuse="NONE", rule=DECOMPOSED,
-                        facts={"formula": "x · LOGISTIC(x)"}), held.layout)  # fmt: skip
-
-
 @lowers("aten::hardsigmoid", "aten::hardsigmoid_")
 def hardsigmoid(site: Site, self: TorchValue) -> None:
-    if self.type.quant is not None:
-        site.not_yet("HARDSIGMOID_QUANTIZED", "hardsigmoid on a quantized tensor")
-    held = site.held(self)
-    formula = {"formula": "RELU6(x + 3) / 6"}
-    shifted = site.add("ADD", input0=held.operand, input1=site.number(3.0, self, "three"), fuse="RELU6",
-                       suffix="shifted", rule=DECOMPOSED, facts=formula)  # fmt: skip
-    sixth = site.number(float(np.float32(1 / 6)), self, "sixth")
-    site.place(site.add("MUL", input0=shifted, input1=sixth, fuse="NONE", rule=DECOMPOSED, facts=formula),
-               held.layout)  # fmt: skip
+    chain = Chain(site, [self], "RELU6(x + 3) / 6")
+    shifted = chain("ADD", chain.read(self), 3.0, fuse="RELU6")
+    chain.done("MUL", shifted, float(np.float32(1 / 6)))
