@@ -6,6 +6,7 @@ Registered by name, so that `import nnapi_lab` inside a notebook loads neither t
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nnapi_lab.notebook.widget import Workbench
 
 LINES_SHOWN = 60
+COLUMNS = 110
 
 
 def register(ip: Any = None) -> bool:
@@ -108,15 +110,27 @@ def clipped(text: str, limit: int = LINES_SHOWN) -> str:
     return "\n".join([*lines[:limit], f"… {len(lines) - limit} more lines; print() shows all"])
 
 
+def folded(text: str, width: int = COLUMNS) -> str:
+    """Long lines broken between words, with the rest indented; a browser would break them anywhere."""
+    return "\n".join(_fold(line, width) for line in text.split("\n"))
+
+
+def _fold(line: str, width: int) -> str:
+    margin = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(
+        line, width, subsequent_indent=margin + "      ", break_long_words=False, break_on_hyphens=False
+    )  # fmt: skip
+
+
 def _model_text(model: Model) -> str:
     from nnapi_lab.text import show
 
     # Large constants by their hash; their data belongs into a file.
-    return clipped(show(model, sidecar={}))
+    return folded(clipped(show(model, sidecar={})))
 
 
 def _graph_text(graph: TorchGraph) -> str:
-    return clipped(str(graph))
+    return folded(clipped(str(graph)))
 
 
 def _diff_text(diff: Diff) -> str:

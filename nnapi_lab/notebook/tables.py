@@ -60,7 +60,7 @@ def _diff_cells(row: Row, steps: bool) -> list[str]:
         row.value,
         f"{row.node} → {row.operation}",
         number(row.max_abs),
-        f"{row.relative:.1e}",
+        f"{row.relative:.1e}" if row.relative else "0",
         *([number(row.max_steps)] if steps else []),
         number(alone),
         verdict(row),
@@ -86,11 +86,11 @@ def step_html(step: Step) -> str:
         *(("before", _side(side)) for side in step.before),
         *(("after", _side(side)) for side in step.after),
         ("facts", escape(facts)),
-        ("without it", escape(rule.effect)),
+        ("effect", escape(rule.effect)),
         ("source", f'<span style="{QUIET}">{escape(rule.source)}</span>'),
     ]
     lines = "".join(
-        f'<tr><th style="{LEFT};vertical-align:top">{name}</th><td style="{LEFT}">{text}</td></tr>'
+        f'<tr><th style="{LEFT};vertical-align:top;white-space:nowrap">{name}</th><td style="{LEFT}">{text}</td></tr>'
         for name, text in rows
         if text
     )

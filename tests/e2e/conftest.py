@@ -148,6 +148,8 @@ def run_all(page: playwright.Page) -> Callable[[], None]:
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         end = time.monotonic() + RUN_SECONDS
         while not all(re.fullmatch(r"\[\d+\]:", prompt) for prompt in prompts()):
+            failed = page.locator("[data-mime-type='application/vnd.jupyter.stderr'], [data-mime-type$='error']")
+            assert failed.count() == 0, failed.first.inner_text()
             assert time.monotonic() < end, f"still running: {prompts()}"
             page.wait_for_timeout(200)
 

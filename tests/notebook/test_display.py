@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from nnapi_lab.lab import LoweredModel
 from nnapi_lab.notebook import display as display_module
-from nnapi_lab.notebook.display import clipped, register, show_lowered, show_workbench
+from nnapi_lab.notebook.display import clipped, folded, register, show_lowered, show_workbench
 from nnapi_lab.notebook.options import options
 from nnapi_lab.notebook.widget import Workbench
 
@@ -165,3 +165,12 @@ def test_importing_in_a_notebook_loads_neither_torch_nor_the_widget() -> None:
 def test_clipping_says_what_is_missing() -> None:
     assert clipped("a\nb\nc\n", 2) == "a\nb\nc"  # one line more costs as much as saying so
     assert clipped("a\nb\nc\nd\n", 2) == "a\nb\n… 2 more lines; print() shows all"
+
+
+def test_folding_breaks_between_words_only() -> None:
+    assert (
+        folded("  %a = ADD(x=%b, y=%c) : f32[1,2]\nshort", 20)
+        == "  %a = ADD(x=%b,\n        y=%c) :\n        f32[1,2]\nshort"
+    )
+    assert folded("", 20) == ""
+    assert folded("x" * 30, 20) == "x" * 30
