@@ -21,6 +21,8 @@ LAYOUTS = ("auto", "nhwc", "nchw")
 # float32: both sides sum a few hundred products of N(0,1) numbers, in another order. Each sum is off by some
 # 2^-24 · sqrt(terms) of its size; 1e-5 of the value's range is ten times what was ever seen.
 FLOAT_TOLERANCE = 1e-5
+# Inputs are N(0,1). Where such numbers cancel, the range of what is left says nothing about the sum's error.
+CANCELLED = 1e-6
 
 
 class Written(nn.Module):
@@ -79,7 +81,7 @@ def same_numbers(module: nn.Module, inputs: tuple[torch.Tensor, ...], layouts: t
         assert diff.outputs, "nothing was compared"
         for row in diff.rows:
             if row.max_steps is None and not row_is_quantized(diff, row):
-                assert row.relative <= FLOAT_TOLERANCE, (layout, row)
+                assert row.relative <= FLOAT_TOLERANCE or row.max_abs <= CANCELLED, (layout, row)
             assert not row.not_finite, (layout, row)
             # One operation fed PyTorch's codes rounds at most one step away (SEMANTIC_GAPS D).
             assert (row.isolated_max_steps or 0) <= 1, (layout, row)
