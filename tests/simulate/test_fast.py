@@ -179,6 +179,32 @@ def test_sums_beyond_float32_stay_exact(name: str, trusted: bool, monkeypatch: p
     assert_twin_equals_reference(deep(*DEEP[name]))
 
 
+# (input, filter, stride_h, stride_w, pad, dilation): what made oneDNN's quantized convolution wrong, or crash
+UNUSUAL = {
+    "one input channel and several outputs a group": ((2, 3, 4, 4), (1, 2, 3, 8), 1, 2, 0, 1),
+    "the same, 24 outputs a group": ((1, 8, 9, 3), (1, 3, 2, 72), 3, 1, 1, 1),
+    "a window that touches nothing but pads": ((2, 6, 1, 3), (1, 3, 1, 6), 1, 2, 1, 2),
+    "a map smaller than the window": ((1, 2, 2, 4), (1, 3, 3, 4), 1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_unusual_depthwise_convolutions_are_equal_to_the_bit(name: str, dtype: str) -> None:
+    shape, filter_shape, stride_h, stride_w, pad, dilation = UNUSUAL[name]
+    rng = np.random.default_rng(3)
+    call = by_hand.use(
+        "DEPTHWISE_CONV_2D", quant=Quant(0.5, 3), input=(codes(rng, shape, np.dtype(dtype)), Quant(0.02, 7)),
+        filter=(codes(rng, filter_shape, np.dtype(dtype)), Quant(0.02, 0)),
+        bias=(rng.integers(-999, 999, filter_shape[3], dtype=np.int32), Quant(float(np.float32(0.02) ** 2))),
+        pad_left=pad, pad_right=pad, pad_top=pad, pad_bottom=pad, stride_w=stride_w, stride_h=stride_h,
+        depth_multiplier=filter_shape[3] // shape[3], fuse=0, nchw=False, dilation_w=dilation, dilation_h=dilation,
+    )  # fmt: skip
+    prepared = TWINS["DEPTHWISE_CONV_2D"](call)
+    assert prepared is not None
+    np.testing.assert_array_equal(prepared(*by_hand._kernel_tensors(call))[0], by_hand.run(call))
+
+
 def test_computed_weights_are_taken_at_each_run() -> None:
     rng = np.random.default_rng(1)
     x, w, b = (rng.normal(size=s).astype(np.float32) for s in ((1, 4, 4, 2), (3, 1, 1, 2), (3,)))

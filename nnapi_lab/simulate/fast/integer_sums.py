@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from nnapi_lab.ops.geometry import Window
+from nnapi_lab.ops.geometry import Window, effective_filter
 
 EXACT_FLOAT32 = 2**24
 LEAST_DEPTH = 2  # torch 2.13 on CPU: `_int_mm` of [m, 1] and [1, n] is wrong
@@ -84,11 +84,26 @@ def convolution_sums(filter: Filter, window: Window, zero_point: int, dtype: np.
     """Sums of (x - zero_point) times the filter over a window, by the fastest way that is exact here."""
     info = np.iinfo(dtype)
     largest = filter.largest_sum(zero_point, info.min, info.max)
-    if filter.fits_int8 and largest < EXACT_FLOAT32 and quantized_convolution_is_exact():
+    trusted = filter.fits_int8 and is_ordinary(filter, window, shape) and quantized_convolution_is_exact()
+    if trusted and largest < EXACT_FLOAT32:
         return _quantized_sums(filter, window, zero_point, dtype, shape)
-    if filter.fits_int8 and filter.groups == 1 and quantized_convolution_is_exact():
+    if trusted and filter.groups == 1:
         return _split_sums(filter, window, zero_point, dtype, shape, parts=-(-largest // (EXACT_FLOAT32 // 2)))
     return _float_sums(filter, window, zero_point, largest)
+
+
+def is_ordinary(filter: Filter, window: Window, shape: tuple[int, ...]) -> bool:
+    """Whether oneDNN's quantized convolution may be asked for this filter on a map [n, h, w, c].
+
+    Seen in torch 2.13: a process that dies where a strided window touches nothing but pads, and wrong sums where
+    a group has one input channel and several output channels. Both are rare; another way is as good.
+    """
+    if filter.codes.shape[3] == 1 and filter.codes.shape[0] > filter.groups:
+        return False
+    tall = effective_filter(window.filter_h, window.dilation_h)
+    wide = effective_filter(window.filter_w, window.dilation_w)
+    pads_inside = max(window.pad_top, window.pad_bottom) < tall and max(window.pad_left, window.pad_right) < wide
+    return pads_inside and shape[1] >= tall and shape[2] >= wide
 
 
 def _split_sums(
