@@ -32,6 +32,10 @@ INPUT_DTYPES = (
     torch.float32, torch.float16, torch.float64, torch.int32, torch.int64, torch.bool, torch.uint8, torch.int8,
     torch.quint8, torch.qint8, torch.qint32,
 )  # fmt: skip
+# What a user's forward raises when it cannot take the inputs, or has a mistake of its own.
+RUNNING_FAILS = (
+    RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +143,7 @@ def trace(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], warned: list
             warnings.simplefilter("always", torch.jit.TracerWarning)
             # On copies: the model may write into its inputs.
             traced = torch.jit.trace(model, tuple(value.clone() for value in inputs), check_trace=False, strict=False)
-    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError, AssertionError) as error:
+    except RUNNING_FAILS as error:
         given = ", ".join(f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}" for value in inputs)
         raise CaptureError(
             f"running {type(model).__name__} on the example inputs ({given}) failed: {first_line(error)}"
