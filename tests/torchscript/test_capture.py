@@ -83,6 +83,11 @@ def test_types_are_exact() -> None:
 # --- refusals, each one sentence --------------------------------------------------------------------------------
 
 
+class Mistaken(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convv(x)
+
+
 def part_in_training() -> nn.Module:
     net = Net().eval()
     net.body[1].train()
@@ -108,6 +113,7 @@ BAD: dict[str, tuple[Callable[[], Any], Any, str]] = {
     "too_many": (lambda: Net().eval(), (X, X), "failed"),
     "too_many_scripted": (lambda: torch.jit.script(Net().eval()), (X, X), "takes 1 inputs (x.1) but 2"),
     "too_few_scripted": (lambda: torch.jit.script(Net().eval()), (), "but 0"),
+    "own_mistake": (lambda: Mistaken().eval(), X, "convv"),
     "no_inputs": (lambda: Net().eval(), (), "missing 1 required"),
     "wrong_channels_scripted": (lambda: torch.jit.script(Net().eval()), X[:, :3], "aten::conv2d"),
 }
