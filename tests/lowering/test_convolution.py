@@ -53,6 +53,7 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], list[str] | None
     "channels_equal_sides": (lambda: nn.Conv2d(4, 4, 3, padding=1), (1, 4, 4, 4), ["CONV_2D"]),
     "to_one_pixel": (lambda: nn.Conv2d(4, 5, 3), (1, 4, 3, 3), ["CONV_2D"]),
     "unbatched": (lambda: nn.Conv2d(4, 5, 3), X[1:], None),
+    "reflected": (lambda: nn.Conv2d(4, 5, 3, padding=1, padding_mode="reflect"), X, None),
     "transposed": (lambda: nn.ConvTranspose2d(4, 5, 3, 2, 1, 1), X, ["TRANSPOSE_CONV_2D"]),
     "transposed_output_padding": (
         lambda: nn.ConvTranspose2d(4, 5, (2, 3), (3, 2), (0, 1), (2, 0)), X, ["TRANSPOSE_CONV_2D"]
@@ -104,7 +105,6 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "transposed_depthwise": (lambda: nn.ConvTranspose2d(4, 4, 3, 1, 1, groups=4), X, "CONV_TRANSPOSE_GROUPS"),
     "transposed_dilated": (lambda: nn.ConvTranspose2d(4, 4, 3, dilation=2), X, "CONV_DILATION"),
     "one_dimensional": (lambda: nn.Conv1d(4, 5, 3), (2, 4, 9), "CONV_RANK"),
-    "reflected": (lambda: nn.Conv2d(4, 5, 3, padding=1, padding_mode="reflect"), X, "PAD_MODE"),
     "norm_without_statistics": (lambda: nn.BatchNorm2d(4, track_running_stats=False), X, "BATCH_NORM"),
 }
 
