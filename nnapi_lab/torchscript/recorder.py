@@ -43,6 +43,7 @@ PATTERNED = frozenset(
     }
 )  # fmt: skip
 LOOP_LIMIT = 10_000  # unrolled iterations of one loop
+OVERLAP_LIMIT = 1 << 22  # elements of two views whose overlap is worked out
 
 
 @dataclass(eq=False)
@@ -180,7 +181,7 @@ class Recorder:
         for entry in self._sharing.pop(storage, []):
             if entry is not result and _same_view(entry.held, view):
                 entry.name, entry.held, entry.known = result.name, result.held, False
-            elif entry is not result and not moved:
+            elif entry is not result and not moved and not _disjoint(entry.held, view):
                 entry.held = _Stale(f"{kind} at {self._where(node)}")
                 continue
             self._sharing.setdefault(_storage(entry.held), []).append(entry)
@@ -338,6 +339,12 @@ class Recorder:
             raise CaptureError(f"{self._where(node)}: unpacks something that is neither list nor tuple")
         env.update(zip(outputs, packed.items, strict=True))
 
+    def _tuple_index(self, node: Any, env: dict[str, Entry]) -> None:
+        packed, position = [env[value.debugName()] for value in node.inputs()]
+        if packed.items is None:
+            raise CaptureError(f"{self._where(node)}: takes a member of something that is no tuple")
+        env[node.output().debugName()] = packed.items[int(position.object)]
+
     def _branch(self, node: Any, env: dict[str, Entry]) -> None:
         condition = env[node.input().debugName()]
         blocks = list(node.blocks())
@@ -449,6 +456,21 @@ def _storage(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
+def _disjoint(left: Any, right: torch.Tensor) -> bool:
+    """Whether two views of one storage share no element, as the parts of a chunk do; False where it is not known."""
+    if not isinstance(left, torch.Tensor) or left.dtype != right.dtype or left.numel() + right.numel() > OVERLAP_LIMIT:
+        return False
+    return torch.isin(_offsets(left), _offsets(right)).sum().item() == 0
+
+
+def _offsets(view: torch.Tensor) -> torch.Tensor:
+    """Where in the storage each element of a view lies."""
+    places = torch.tensor(view.storage_offset())
+    for size, stride in zip(view.shape, view.stride(), strict=True):
+        places = places.unsqueeze(-1) + torch.arange(size) * stride
+    return places.reshape(-1)
+
+
 def _same_view(left: torch.Tensor, right: torch.Tensor) -> bool:
     return left.data_ptr() == right.data_ptr() and left.shape == right.shape and left.stride() == right.stride()
 
@@ -468,6 +490,7 @@ _STRUCTURAL: dict[str, Callable[[Recorder, Any, dict[str, Entry]], None]] = {
     "prim::ListConstruct": Recorder._list_construct,
     "prim::TupleConstruct": Recorder._tuple_construct,
     "prim::DictConstruct": Recorder._dict_construct,
+    "prim::TupleIndex": Recorder._tuple_index,
     "prim::ListUnpack": Recorder._unpack,
     "prim::TupleUnpack": Recorder._unpack,
     "prim::If": Recorder._branch,

@@ -11,20 +11,26 @@ from nnapi_lab.torchscript.lowerings import (
     dtype,
     elementwise,
     identity,
+    indexing,
     joining,
     linear,
+    matrix,
     pooling,
     quantized,
+    recurrent,
     reduction,
+    reduction_more,
     resizing,
     rounding,
     shape,
     shape_more,
     splitting,
     units,
+    unrolled,
 )
 
 FAMILIES = (
-    activation, arithmetic, borders, comparison, convolution, dtype, elementwise, identity, joining, linear,
-    pooling, quantized, reduction, resizing, rounding, shape, shape_more, splitting, units,
+    activation, arithmetic, borders, comparison, convolution, dtype, elementwise, identity, indexing,
+    joining, linear, matrix, pooling, quantized, recurrent, reduction, reduction_more, resizing, rounding,
+    shape, shape_more, splitting, units, unrolled,
 )  # fmt: skip

@@ -11,7 +11,8 @@ from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.site import Site
 
 
-@lowers("aten::split", "aten::split_with_sizes", "aten::chunk", "aten::tensor_split",
+@lowers("aten::split", "aten::split_with_sizes", "aten::chunk", "aten::tensor_split", "aten::unsafe_chunk",
+        "aten::unsafe_split", "aten::unsafe_split_with_sizes",
         ignores=("split_size", "split_sizes", "chunks", "sections", "indices",
                  "indices_or_sections", "tensor_indices_or_sections"))  # fmt: skip
 def split(site: Site, self: TorchValue, dim: int = 0) -> None:
