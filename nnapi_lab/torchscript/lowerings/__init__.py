@@ -5,6 +5,7 @@ from __future__ import annotations
 from nnapi_lab.torchscript.lowerings import (
     activation,
     arithmetic,
+    attention,
     borders,
     comparison,
     convolution,
@@ -30,7 +31,7 @@ from nnapi_lab.torchscript.lowerings import (
 )
 
 FAMILIES = (
-    activation, arithmetic, borders, comparison, convolution, dtype, elementwise, identity, indexing,
+    activation, arithmetic, attention, borders, comparison, convolution, dtype, elementwise, identity, indexing,
     joining, linear, matrix, pooling, quantized, recurrent, reduction, reduction_more, resizing, rounding,
     shape, shape_more, splitting, units, unrolled,
 )  # fmt: skip

@@ -15,7 +15,7 @@ from nnapi_lab.rewrites.islands import FLOAT_ISLAND
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Rule
 from nnapi_lab.rewrites.shapes import DECOMPOSED
-from nnapi_lab.torchscript.layouts import read_together
+from nnapi_lab.torchscript.layouts import read_broadcast, read_together
 from nnapi_lab.torchscript.lowerings.dtype import converted
 from nnapi_lab.torchscript.sides import array_side, torch_side
 from nnapi_lab.torchscript.site import Site
@@ -44,7 +44,7 @@ class Chain:
         if layout is None:
             operands, layout = read_together(site, values, site.out_shape)
         else:
-            operands = [site.read(value, layout) for value in values]
+            operands = [read_broadcast(site, value, layout) for value in values]
         self.layout = layout
         self._operands = {value.name: operand for value, operand in zip(values, operands, strict=True)}
         self.code = code or chain_code(site)

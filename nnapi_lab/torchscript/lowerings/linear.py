@@ -21,25 +21,6 @@ def linear(site: Site, input: TorchValue, weight: TorchValue, bias: Any) -> None
     fully_connected(site, input, weight, bias, transposed=False)
 
 
-@lowers("aten::addmm")
-def addmm(site: Site, self: TorchValue, mat1: TorchValue, mat2: TorchValue, beta: float, alpha: float) -> None:
-    if (beta, alpha) != (1, 1):
-        site.not_yet("ADDMM", f"addmm with beta={beta}, alpha={alpha}")
-    columns = site.out_shape[-1]
-    if (self.type.shape or ()) not in ((), (1,), (columns,), (1, 1), (1, columns)):
-        site.not_yet("ADDMM", f"addmm that adds a {self.type}: FULLY_CONNECTED's bias has one number per column",
-                     fix="write mm and add", source="NNAPI FULLY_CONNECTED input 2")  # fmt: skip
-    fully_connected(site, mat1, mat2, self, transposed=True)
-
-
-@lowers("aten::mm", "aten::matmul")
-def matmul(site: Site, self: TorchValue, other: TorchValue | None = None, mat2: TorchValue | None = None) -> None:
-    right = other if other is not None else mat2
-    if right is None or not right.is_constant or len(right.type.shape or ()) != 2:
-        site.not_yet("MATMUL", f"{site.node.kind} of two computed tensors", source="NNAPI BATCH_MATMUL (level 6)")
-    fully_connected(site, self, right, None, transposed=True)
-
-
 def fully_connected(site: Site, input: TorchValue, weight: TorchValue, bias: Any, transposed: bool) -> None:
     data = weight.constant
     if not isinstance(data, TensorData):
