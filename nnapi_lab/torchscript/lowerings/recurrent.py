@@ -62,9 +62,9 @@ def lstm(
         last_hidden += ends[0::2]
         last_cell += ends[1::2]
     site.place(operand, sequence.layout(outputs.type.shape or ()), outputs)
-    for value, states, label in ((h_n, last_hidden, "h_n"), (c_n, last_cell, "c_n")):
+    for value, held, label in ((h_n, last_hidden, "h_n"), (c_n, last_cell, "c_n")):
         if is_read(site, value):
-            place_states(site, value, states, label)
+            place_states(site, value, held, label)
 
 
 def _lstm_layer(

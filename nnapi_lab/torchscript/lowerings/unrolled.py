@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnapi_lab.ir.operand_types import static_shape
 from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.constants import PLACED
 from nnapi_lab.rewrites.placement import Layout
@@ -172,13 +173,13 @@ def _one_direction(
     write = Writer(site, cell.formula, stem)
     batch, time = sequence.batch, sequence.time
     value = result(site, 0)
-    features = site.builder.type_of(operand).shape[-1]  # type: ignore[index]
-    products = cell.project(write, site.reshape(operand, (batch * time, int(features)), value))
+    features = static_shape(site.builder.type_of(operand))[-1]
+    products = cell.project(write, site.reshape(operand, (batch * time, features), value))
     parts = [_by_time(site, write, product, sequence, index) for index, product in enumerate(products)]
     states: list[str] = [""] * time
     for t in reversed(range(time)) if backward else range(time):
         hidden = states[t] = cell.step(write, [part[t] for part in parts], hidden, f"t{t}")
-    units = int(site.builder.type_of(hidden).shape[-1])  # type: ignore[index]
+    units = static_shape(site.builder.type_of(hidden))[-1]
     joined = states[0]
     if time > 1:
         joined = write("CONCATENATION", "steps", inputs=states, axis=sequence.time_axis)
@@ -190,7 +191,7 @@ def _by_time(site: Site, write: Writer, product: str, sequence: Sequence3, index
     if sequence.time == 1:
         return [product]
     if not sequence.time_major:
-        width = int(site.builder.type_of(product).shape[-1])  # type: ignore[index]
+        width = static_shape(site.builder.type_of(product))[-1]
         product = site.reshape(product, (sequence.batch, sequence.time * width), result(site, 0))
     suffixes = [f"wx{index}.t{t}" for t in range(sequence.time)]
     return write.all("SPLIT", suffixes, input=product, axis=sequence.time_axis, num_splits=sequence.time)
