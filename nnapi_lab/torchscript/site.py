@@ -119,8 +119,17 @@ class Site:
     def as_permuted(self, value: TorchValue) -> tuple[str, Layout]:
         """Operand and layout of a value stored in its own dimensions, in whatever order they lie.
 
-        A value stored under other dimensions (flattened channels last) is brought to plain order.
+        A value stored under other dimensions (flattened channels last) is brought to plain order. Beyond rank 4 the
+        operand's axes are not the layout's: `as_stored` and `along` are for those.
         """
+        rank = len(value.type.shape or ())
+        if rank > RANK_LIMIT:
+            self.not_yet("RANK", f"{self.node.kind} over rank {rank}", source="NNAPI: most operations take rank 1 to 4",
+                         fix="merge dimensions with reshape in front of it")  # fmt: skip
+        return self.as_stored(value)
+
+    def as_stored(self, value: TorchValue) -> tuple[str, Layout]:
+        """Like `as_permuted` for any rank: beyond 4 the operand's shape is folded."""
         shape = value.type.shape or ()
         held = self.held(value)
         layout = held.layout if held.layout.dims == shape else Layout.plain(shape)
@@ -132,7 +141,7 @@ class Site:
         Beyond rank 4 the dimensions before and behind the axis are merged: [outer, size, inner], axis 1. The result
         is placed with the full layout all the same: an operand may have any shape its elements fill.
         """
-        operand, layout = self.as_permuted(value)
+        operand, layout = self.as_stored(value)
         axis = layout.perm.index(dim)
         if len(layout.perm) <= RANK_LIMIT:
             return operand, layout, axis

@@ -149,9 +149,8 @@ def _over_axis(site: Site, kind: str, input: TorchValue, dim: int, dtype: int | 
 
 def stored_axis(site: Site, value: TorchValue, dim: int) -> tuple[str, Layout, int]:
     """Operand, layout and stored axis for a torch dim: mapped, not transposed, where the layout is a permutation."""
-    operand, layout = site.as_permuted(value)
-    dim = dim % max(1, len(layout.perm))
-    axis = layout.perm.index(dim) if layout.perm else 0
+    dim = dim % max(1, len(value.type.shape or ()))
+    operand, layout, axis = site.along(value, dim) if value.type.shape else (*site.as_permuted(value), 0)
     if axis != dim:
         step = site.log(AXIS_MAPPED, facts={"dim": dim, "axis": axis, "layout": layout.name}, values=[site.out.name])
         site.note_operands(step, operand)

@@ -139,5 +139,6 @@ def _border(
     positions = border_positions(layout.dims[dim], *pad, mode)
     axis = layout.perm.index(dim)
     indices = site.int32(positions, f"{name}.positions", "padding")
+    facts = {"mode": mode, "dim": dim, "pad": pad, "positions": tuple(positions[:12])}
     return site.add_all("GATHER", input=operand, axis=axis, indices=indices, rule=BORDER_COPIED, names=[name],
-                        facts={"mode": mode, "dim": dim, "pad": pad, "positions": tuple(positions[:12])})[0]  # fmt: skip
+                        facts=facts)[0]  # fmt: skip

@@ -274,3 +274,24 @@ def _against_infinity(site: Site, value: TorchValue, kind: str) -> None:
     size = site.add("ABS", input=held.operand, suffix="abs", rule=DECOMPOSED, facts=facts)
     bound = one_number(site, math.inf, code)
     site.place(site.add(kind, input0=size, input1=bound, rule=DECOMPOSED, facts=facts), held.layout)
+
+
+@lowers("aten::nan_to_num", "aten::nan_to_num_")
+def nan_to_num(
+    site: Site, self: TorchValue, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> None:
+    """Three SELECTs: NaN, +inf, -inf, each by its own comparison."""
+    code, held = _floats(site, self), site.held(self)
+    operand, largest = held.operand, float(np.finfo(code.numpy).max)
+    unlike = site.add("NOT_EQUAL", input0=operand, input1=operand, suffix="isnan", rule=DECOMPOSED)
+    parts = [(unlike, 0.0 if nan is None else nan)]
+    bounds = {"posinf": (math.inf, largest if posinf is None else posinf),
+              "neginf": (-math.inf, -largest if neginf is None else neginf)}  # fmt: skip
+    for label, (bound, number) in bounds.items():
+        infinite = one_number(site, bound, code)
+        truth = site.add("EQUAL", input0=operand, input1=infinite, suffix=f"is{label}", rule=DECOMPOSED)
+        parts.append((truth, number))
+    for index, (truth, number) in enumerate(parts, 1):
+        operand = site.add("SELECT", condition=truth, input1=site.filled(truth, number, code, "value"), input2=operand,
+                           suffix="" if index == len(parts) else f"part{index}", rule=DECOMPOSED)  # fmt: skip
+    site.place(operand, held.layout)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from nnapi_lab.ir.operand_types import Quant
 from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.layout import AXIS_MAPPED
-from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.placement import NHWC, RANK_LIMIT, Layout
 from nnapi_lab.rewrites.shapes import IDENTITY_DROPPED
-from nnapi_lab.torchscript.layouts import agreed_layout
+from nnapi_lab.torchscript.lowerings.comparison import common_code
+from nnapi_lab.torchscript.lowerings.dtype import converted
+from nnapi_lab.torchscript.lowerings.shape_more import joined
 from nnapi_lab.torchscript.registry import lowers
-from nnapi_lab.torchscript.site import Site
+from nnapi_lab.torchscript.site import MOVABLE, Site
 
 
 @lowers("aten::cat", "aten::concat")
@@ -25,24 +28,38 @@ def concatenate(site: Site, tensors: Any, dim: int, quant: Any) -> None:
     empty = [value.name for value in tensors if value.type.shape == (0,)]
     if empty:
         site.log(IDENTITY_DROPPED, values=[*empty, site.out.name], facts={"skipped": "empty, as torch does"})
-    layout = _member_layout(site, members)
     rank = len(site.out_shape)
-    axis = layout.perm.index(dim % rank)
+    dim %= rank
+    layout = Layout(site.out_shape, _member_perm(site, members))
+    axis = layout.perm.index(dim)
     steps = []
     if axis != dim:
         steps = [site.log(AXIS_MAPPED, facts={"dim": dim, "axis": axis, "layout": layout.name})]
-    operands = [
-        site.read(value, Layout.nhwc(value.type.shape or ()) if layout.name == "NHWC"
-                  else Layout.plain(value.type.shape or ()))
-        for value in members
-    ]  # fmt: skip
+    operands = [site.read(value, Layout(value.type.shape or (), layout.perm)) for value in members]
+    codes = {site.code_of(value) for value in members}
+    if len(codes) > 1:
+        code = common_code(site, members)
+        operands = [converted(site, *pair, code) for pair in zip(operands, members, strict=True)]
+    if rank > RANK_LIMIT:
+        stored = [Layout(value.type.shape or (), layout.perm).stored_dims for value in members]
+        shapes = [(math.prod(dims[:axis]), dims[axis], math.prod(dims[axis + 1 :])) for dims in stored]
+        rows = zip(operands, shapes, members, strict=True)
+        operands, axis = [site.reshape(operand, shape, value) for operand, shape, value in rows], 1
+    if site.builder.type_of(operands[0]).code not in MOVABLE:
+        site.place(joined(site, operands, axis, dim), layout)
+        return
     name = site.add("CONCATENATION", inputs=operands, axis=axis, steps=steps,
                     quant=quant if isinstance(quant, Quant) else None)  # fmt: skip
     site.place(name, layout)
 
 
-def _member_layout(site: Site, members: list[TorchValue]) -> Layout:
-    """Channels last if any computed rank-4 member is; the result's own layout object."""
-    shape = site.out_shape
-    agreed = agreed_layout(site, members, shape)
-    return agreed if agreed.name == "NHWC" and len(shape) == 4 else Layout.plain(shape)
+def _member_perm(site: Site, members: list[TorchValue]) -> tuple[int, ...]:
+    """The order all computed members are stored in; channels last if any of them is; logical order otherwise."""
+    rank = len(site.out_shape)
+    layouts = [site.layout_of(value) for value in members if not value.is_constant]
+    perms = {layout.perm if layout.dims == value.type.shape else tuple(range(rank))
+             for layout, value in zip(layouts, (v for v in members if not v.is_constant), strict=True)
+             if layout is not None}  # fmt: skip
+    if len(perms) == 1:
+        return perms.pop()
+    return NHWC if rank == 4 and NHWC in perms else tuple(range(rank))

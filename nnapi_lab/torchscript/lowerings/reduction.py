@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.layout import AXIS_MAPPED
-from nnapi_lab.rewrites.placement import Layout
+from nnapi_lab.rewrites.operation import DIRECT
+from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout
+from nnapi_lab.rewrites.rule import Rule, Step
 from nnapi_lab.rewrites.shapes import POOL_OVER_IMAGE
+from nnapi_lab.torchscript.lowerings.dtype import converted
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.site import Site
 
 
 @lowers("aten::mean")
 def mean(site: Site, self: TorchValue, dim: Any = None, keepdim: bool = False, dtype: int | None = None) -> None:
-    if dtype is not None and site.out.type.dtype != self.type.dtype:
-        site.not_yet("MEAN_DTYPE", f"mean that changes the type to {site.out.type.dtype}")
+    if dtype is not None and site.code_of(site.out) != site.code_of(self):
+        mean_of_converted(site, self, dim)
+        return
     shape = self.type.shape or ()
-    dims = tuple(sorted(d % len(shape) for d in (dim if dim else range(len(shape)))))
+    dims = named_dims(self, dim)
     if self.type.quant is not None and len(shape) == 4 and dims == (2, 3):
         _mean_as_pool(site, self)
         return
@@ -32,38 +36,72 @@ def mean(site: Site, self: TorchValue, dim: Any = None, keepdim: bool = False, d
     reduce(site, "MEAN", self, dims)
 
 
-def reduce(site: Site, kind: str, input: TorchValue, dims: Sequence[int]) -> None:
-    """`kind` over stored axes with keep_dims, then the shape torch gives.
+def mean_of_converted(site: Site, input: TorchValue, dim: Any) -> None:
+    """mean(dtype=…) converts first, then averages."""
+    dims = named_dims(input, dim)
+    operand, layout, axes = laid_out(site, input, dims)
+    operand = converted(site, operand, input, site.code_of(site.out))
+    keep = keeps_dims(site, input)
+    site.place(reduced(site, "MEAN", operand, axes, keep=keep), reduced_layout(layout, dims, keep))
 
-    Kept dimensions of size 1 make the stored order immaterial wherever only the channel is left.
-    """
-    shape = input.type.shape or ()
-    operand, layout = site.as_permuted(input)
-    axes = sorted(layout.perm.index(d) for d in dims)
+
+def named_dims(input: TorchValue, dim: Any) -> tuple[int, ...]:
+    """The dimensions a reduction names, counted from 0 and in order; none named means all."""
+    rank = len(input.type.shape or ())
+    given = (dim,) if isinstance(dim, int) else tuple(dim or ())
+    return tuple(sorted(d % rank for d in given)) if given and rank else tuple(range(rank))
+
+
+def reduce(site: Site, kind: str, input: TorchValue, dims: Sequence[int]) -> None:
+    """`kind` over the stored axes of `dims`; what is left keeps its stored order, so nothing moves."""
+    operand, layout, axes = laid_out(site, input, dims)
     steps = []
     if axes != list(dims):
         steps = [site.log(AXIS_MAPPED, facts={"dim": tuple(dims), "axis": tuple(axes), "layout": layout.name})]
+    keep = keeps_dims(site, input)
+    name = reduced(site, kind, operand, axes, keep=keep, steps=steps)
+    site.place(name, reduced_layout(layout, dims, keep))
+
+
+def laid_out(site: Site, input: TorchValue, dims: Sequence[int]) -> tuple[str, Layout, list[int]]:
+    """Operand, layout and stored axes for an operation over `dims`; beyond rank 4 neighbours of one fate merge."""
+    operand, layout = site.as_stored(input)
+    if len(layout.perm) <= RANK_LIMIT:
+        return operand, layout, sorted(layout.perm.index(d) for d in dims)
+    runs: list[list[int]] = []  # [goes away, size]
+    for axis, size in zip(layout.perm, layout.stored_dims, strict=True):
+        if runs and runs[-1][0] == (axis in dims):
+            runs[-1][1] *= size
+        elif size != 1 or axis in dims:
+            runs.append([axis in dims, size])
+    if len(runs) > RANK_LIMIT:
+        site.not_yet("REDUCE_RANK", f"{site.node.kind} over {list(dims)} of rank {len(layout.perm)}",
+                     fix="merge dimensions with reshape first", source="NNAPI reductions: rank 1 to 4")  # fmt: skip
+    operand = site.reshape(operand, tuple(size for _, size in runs), input)
+    return operand, layout, [index for index, (away, _) in enumerate(runs) if away]
+
+
+def keeps_dims(site: Site, input: TorchValue, value: TorchValue | None = None) -> bool:
+    return len((value or site.out).type.shape or ()) == len(input.type.shape or ())
+
+
+def reduced(
+    site: Site, kind: str, operand: str, axes: Sequence[int], *, keep: bool, name: str = "", rule: Rule = DIRECT,
+    steps: Sequence[Step] = (), facts: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """One reduction over stored axes."""
     table = site.int32(axes, f"{site.out.name}.axes", "dim")
-    kept = tuple(1 if d in dims else size for d, size in enumerate(shape))
-    result = Layout(kept, layout.perm)
-    if len(site.out_shape) == len(shape):
-        name = site.add(kind, input=operand, axes=table, keep_dims=1, steps=steps)
-        site.place(name, result if not result.is_plain or layout.name == "NHWC" else Layout.plain(kept))
-        return
+    return site.add_all(kind, input=operand, axes=table, keep_dims=int(keep), steps=steps, rule=rule,
+                        facts=dict(facts or {}), names=[name or site.out.name])[0]  # fmt: skip
+
+
+def reduced_layout(layout: Layout, dims: Sequence[int], keep: bool) -> Layout:
+    """The layout of what a reduction leaves of a value in `layout`."""
+    if keep:
+        kept = Layout(tuple(1 if d in dims else size for d, size in enumerate(layout.dims)), layout.perm)
+        return kept if not kept.is_plain or layout.name == "NHWC" else Layout.plain(kept.dims)
     left = [axis for axis in layout.perm if axis not in dims]
-    if left == sorted(left):
-        name = site.add(kind, input=operand, axes=table, keep_dims=0, steps=steps)
-        if not site.out_shape:
-            site.place(name, Layout.plain(()))
-            return
-        site.place(name, Layout.plain(site.out_shape))
-        return
-    name = site.add(kind, input=operand, axes=table, keep_dims=1, steps=steps, suffix="kept")
-    stored = Layout(tuple(size for d, size in enumerate(shape) if d not in dims),
-                    tuple(sorted(range(len(left)), key=lambda i: i)))  # fmt: skip
-    order = tuple(sorted(left).index(axis) for axis in left)
-    reshaped = site.reshape(name, tuple(shape[axis] for axis in left), site.out, site.out.name)
-    site.place(reshaped, Layout(stored.dims, order))
+    return Layout(tuple(layout.dims[axis] for axis in sorted(left)), tuple(sorted(left).index(axis) for axis in left))
 
 
 def _mean_as_pool(site: Site, input: TorchValue) -> None:

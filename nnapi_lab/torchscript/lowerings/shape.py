@@ -239,7 +239,7 @@ def transposed(site: Site, value: TorchValue, order: tuple[int, ...]) -> None:
     Whoever needs the elements in a particular order has them moved then.
     """
     shape = value.type.shape or ()
-    operand, layout = site.as_permuted(value)
+    operand, layout = site.as_stored(value)
     position = {axis: new for new, axis in enumerate(order)}
     result = Layout(tuple(shape[axis] for axis in order), tuple(position[axis] for axis in layout.perm))
     step = site.log(NHWC_PLACEMENT if result.name == "NHWC" else AXIS_MAPPED, values=[value.name, site.out.name],

@@ -19,6 +19,7 @@ from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.site import MOVABLE, Site
 
 B8 = OperandCode.TENSOR_BOOL8
+MOST_PIECES = 64  # operands of one PACK
 
 
 # --- copies ------------------------------------------------------------------------------------------------
@@ -131,17 +132,24 @@ def joined(site: Site, members: Sequence[str], axis: int, dim: int, name: str = 
 
 
 def _joined_integers(site: Site, members: Sequence[str], axis: int, wanted: str) -> str:
-    """int32 joins by PACK along a new leading dimension when all members are alike (level 6); else not at all."""
-    shapes = {static_shape(site.builder.type_of(member)) for member in members}
-    if len(shapes) != 1:
-        site.not_yet("CONCAT_INT32", "joining int32 tensors of unlike sizes",
-                     fix="convert them to float first", source="NNAPI CONCATENATION takes no int32")  # fmt: skip
-    (shape,) = shapes
-    outer, size, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-    flat = [site.reshape(member, (outer, size * inner), site.out) for member in members]
-    facts = {"formula": "PACK along a new axis: CONCATENATION takes no int32"}
+    """int32, which CONCATENATION does not take: cut into pieces of one size and PACKed (level 6)."""
+    shapes = [static_shape(site.builder.type_of(member)) for member in members]
+    piece = math.gcd(*(shape[axis] for shape in shapes))
+    count = sum(shape[axis] // piece for shape in shapes)
+    if count > MOST_PIECES:
+        site.not_yet("CONCAT_INT32", f"joining int32 tensors by {count} pieces", fix="convert them to float first",
+                     source="NNAPI CONCATENATION takes no int32")  # fmt: skip
+    facts = {"formula": "PACK of equal pieces: CONCATENATION takes no int32", "pieces": count}
+    pieces: list[str] = []
+    for member, shape in zip(members, shapes, strict=True):
+        parts = shape[axis] // piece
+        names = [f"{member}.piece{index}" for index in range(parts)]
+        pieces += [member] if parts == 1 else site.add_all(
+            "SPLIT", input=member, axis=axis, num_splits=parts, names=names, rule=DECOMPOSED, facts=facts)  # fmt: skip
+    outer, inner = math.prod(shapes[0][:axis]), math.prod(shapes[0][axis + 1 :])
+    flat = [site.reshape(part, (outer, piece * inner), site.out) for part in pieces]
     packed = site.add_all("PACK", axis=1, inputs=flat, names=[f"{wanted}.packed"], rule=DECOMPOSED, facts=facts)[0]
-    return site.reshape(packed, (*shape[:axis], size * len(members), *shape[axis + 1 :]), site.out, wanted)
+    return site.reshape(packed, (*shapes[0][:axis], piece * count, *shapes[0][axis + 1 :]), site.out, wanted)
 
 
 # --- moving dimensions -------------------------------------------------------------------------------------
