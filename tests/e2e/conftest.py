@@ -124,7 +124,7 @@ def heard() -> Heard:
 def page(chromium: playwright.Browser, heard: Heard) -> Iterator[playwright.Page]:
     """A page; what it says and asks for is in `heard`. Asking beyond the loopback fails the test."""
     one = chromium.new_page(viewport={"width": 1440, "height": 960})
-    one.set_default_timeout(60_000)
+    one.set_default_timeout(30_000)
     one.on("console", lambda message: heard.errors.append(message.text) if message.type == "error" else None)
     one.on("pageerror", lambda error: heard.errors.append(str(error)))
     one.on("request", lambda request: _note(request.url, heard))
