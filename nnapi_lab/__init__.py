@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nnapi_lab import device as device
     from nnapi_lab import errors as errors
     from nnapi_lab.compare import Diff as Diff
     from nnapi_lab.compare import Row as Row
@@ -64,8 +65,10 @@ _SHOWN = {
 _HOME = {name: module for module, names in _SHOWN.items() for name in names}
 # Verbs of the front door that are also packages: `lab.simulate(…)` and `nnapi_lab.simulate.compile_model`.
 _VERBS = ("simulate",)
+# Packages that are asked for by their own name: `lab.device.install()`.
+_PACKAGES = ("device", "errors")
 
-__all__ = [*_HOME, "errors"]
+__all__ = [*_HOME, *_PACKAGES]
 
 
 class _Verb(ModuleType):
@@ -94,8 +97,8 @@ class _FrontDoor(ModuleType):
 
 def __getattr__(name: str) -> Any:
     """PEP 562: import the module behind a name when the name is asked for."""
-    if name == "errors":
-        return importlib.import_module("nnapi_lab.errors")
+    if name in _PACKAGES:
+        return importlib.import_module(f"nnapi_lab.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_HOME[name])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from nnapi_lab.cli import conformance, doctor, lowering, saved
+from nnapi_lab.cli import conformance, device, doctor, lowering, saved
 from nnapi_lab.cli.outcome import DEBUG, DEFECT, report_error, say
 
 # click's own class under its lasting name; typer has moved the module about.
@@ -35,6 +35,7 @@ for command in (
     conformance.conformance, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
+app.command(cls=device.DeviceCommand)(device.device)
 
 
 @app.callback(invoke_without_command=True)
