@@ -142,3 +142,79 @@ PIXELS_SHUFFLED = Rule(
     source="AOSP 13 Reshape.cpp depthToSpace; torch pixel_shuffle",
     effect="wrong colours in every super-resolution network with more than one channel",
 )
+MAP_WIDENED = Rule(
+    id="shape.map_widened",
+    kind="shape",
+    title="Missing image dimensions are 1",
+    why="NNAPI's convolutions and pools work on [N,H,W,C] only. A sequence [N,C,L] is an image of height 1, an "
+    "unbatched image a batch of 1.",
+    formula="[N,C,L] → [N,1,L,C]; filter [O,I,k] → [O,1,k,I]",
+    source="NNAPI CONV_2D, MAX_POOL_2D: rank 4",
+    effect="none: exact",
+)
+KERNEL_STUFFED = Rule(
+    id="shape.kernel_stuffed",
+    kind="constant",
+    title="Dilation written into the filter",
+    why="NNAPI's transposed convolution has no dilation. Zeros between the weights are the same thing.",
+    formula="W'[…, d·i, d·j] = W[…, i, j]; size (k - 1)·d + 1",
+    source="NNAPI TRANSPOSE_CONV_2D inputs",
+    effect="none; about d² times the multiplications",
+)
+BLOCK_DIAGONAL = Rule(
+    id="shape.block_diagonal",
+    kind="constant",
+    title="Groups written as one dense filter",
+    why="NNAPI's grouped convolution has no dilation and its transposed convolution no groups. A dense filter that is "
+    "zero between groups computes the same.",
+    formula="W'[o, i] = W[o, i - first(group of o)] inside the group of o, else 0",
+    source="NNAPI GROUPED_CONV_2D, TRANSPOSE_CONV_2D inputs",
+    effect="none; as many times the multiplications as there are groups",
+)
+SUM_FROM_AVERAGE = Rule(
+    id="shape.divisor",
+    kind="decomposition",
+    title="Another divisor",
+    why="AVERAGE_POOL_2D divides by the window's size. With the padding made real, a factor sets it right.",
+    formula="AVERAGE_POOL_2D(PAD(x)) · (kh·kw / divisor)",
+    source="torch avg_pool2d divisor_override",
+)
+BINS_APART = Rule(
+    id="shape.adaptive_bins",
+    kind="decomposition",
+    title="Adaptive bins one by one",
+    why="Where the sizes do not divide, PyTorch's bins overlap and differ in size. Rows and columns are separate, so "
+    "each bin is one slice and one reduction per axis.",
+    formula="bin i = [floor(i·n/o), ceil((i+1)·n/o)); rows first, then columns",
+    source="torch adaptive_avg_pool2d",
+    effect="none",
+)
+DILATED_MAX = Rule(
+    id="shape.dilated_max",
+    kind="decomposition",
+    title="Dilated maximum from slices",
+    why="NNAPI's pools have no dilation. A maximum over a window is the maximum over rows of the maximum over columns; "
+    "each is a maximum of strided slices.",
+    formula="y[i] = MAXIMUM over j of x[i·stride + j·dilation]",
+    source="torch max_pool2d; NNAPI STRIDED_SLICE, MAXIMUM",
+    effect="none",
+)
+RESIZE_MATRIX = Rule(
+    id="shape.resize_matrix",
+    kind="decomposition",
+    title="Interpolation as two matrices",
+    why="NNAPI samples by the ratio of sizes and knows nearest and bilinear only. Every interpolation is linear in the "
+    "pixels and separable, so with static sizes it is a constant matrix along H and one along W.",
+    formula="y = A_h · x · A_wᵀ by two FULLY_CONNECTED",
+    source="torch upsample_bicubic2d, upsample_bilinear2d with scale factors",
+    effect="about 1e-6; RESIZE_BILINEAR by sizes instead is off by up to 0.9",
+)
+RESIZE_PICKED = Rule(
+    id="shape.resize_picked",
+    kind="decomposition",
+    title="Nearest pixels picked",
+    why="NNAPI samples by the ratio of sizes, PyTorch by the factor it was given. The pixels it takes are known.",
+    formula="y = GATHER(GATHER(x, rows), columns)",
+    source="torch upsample_nearest2d: floor(d / scale)",
+    effect="3 of 7 pixels differ for 11 · 0.7",
+)

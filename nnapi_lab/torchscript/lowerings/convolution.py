@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from nnapi_lab.ir.operand_types import Dim
 from nnapi_lab.ir.torch_graph import TensorData, TorchValue
 from nnapi_lab.rewrites.constants import PLACED, ZERO_BIAS
 from nnapi_lab.rewrites.fusion import BATCH_NORM_FOLDED
 from nnapi_lab.rewrites.layout import WEIGHT_1HWC, WEIGHT_IOHW, WEIGHT_OHWI
-from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Rule, Step
-from nnapi_lab.rewrites.shapes import PAD_SEPARATED
+from nnapi_lab.rewrites.shapes import BLOCK_DIAGONAL, KERNEL_STUFFED, PAD_SEPARATED
 from nnapi_lab.torchscript.lowerings.shape import padding_table
+from nnapi_lab.torchscript.maps import check_map, map_dims, place_map, read_map, two
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side, torch_side
 from nnapi_lab.torchscript.site import Site
@@ -63,11 +62,11 @@ def convolution(
     site: Site, input: TorchValue, weight: TorchValue, bias: Any, stride: Any, padding: Any, dilation: Any,
     transposed: bool, output_padding: Any, groups: int,
 ) -> None:  # fmt: skip
-    geometry = Geometry(pair(stride), pair(padding), pair(dilation), groups, transposed, pair(output_padding))
+    geometry = geometry_of(weight, stride, padding, dilation, groups, transposed, output_padding)
     _float_convolution(site, input, weight, bias, geometry)
 
 
-@lowers("aten::conv2d")
+@lowers("aten::conv2d", "aten::conv1d")
 def conv2d(
     site: Site, input: TorchValue, weight: TorchValue, bias: Any, stride: Any, padding: Any, dilation: Any,
     groups: int,
@@ -75,7 +74,7 @@ def conv2d(
     if isinstance(padding, str):
         _float_convolution(site, input, weight, bias, _named_padding(site, weight, padding, stride, dilation, groups))
         return
-    _float_convolution(site, input, weight, bias, Geometry(pair(stride), pair(padding), pair(dilation), groups))
+    _float_convolution(site, input, weight, bias, geometry_of(weight, stride, padding, dilation, groups))
 
 
 @lowers("aten::_convolution_mode")
@@ -86,13 +85,28 @@ def convolution_mode(
     _float_convolution(site, input, weight, bias, _named_padding(site, weight, padding, stride, dilation, groups))
 
 
-@lowers("aten::conv_transpose2d")
+@lowers("aten::conv_transpose2d", "aten::conv_transpose1d")
 def conv_transpose2d(
     site: Site, input: TorchValue, weight: TorchValue, bias: Any, stride: Any, padding: Any, output_padding: Any,
     groups: int, dilation: Any,
 ) -> None:  # fmt: skip
-    geometry = Geometry(pair(stride), pair(padding), pair(dilation), groups, True, pair(output_padding))
+    geometry = geometry_of(weight, stride, padding, dilation, groups, True, output_padding)
     _float_convolution(site, input, weight, bias, geometry)
+
+
+def spatial_of(weight: TorchValue) -> int:
+    """How many image dimensions a filter has."""
+    return len(weight.type.shape or ()) - 2
+
+
+def geometry_of(
+    weight: TorchValue, stride: Any, padding: Any, dilation: Any, groups: int, transposed: bool = False,
+    output_padding: Any = (0,),
+) -> Geometry:  # fmt: skip
+    """Height and width of every argument; a 1-D convolution has height 1."""
+    spatial = spatial_of(weight)
+    return Geometry(two(stride, spatial, 1), two(padding, spatial, 0), two(dilation, spatial, 1), groups, transposed,
+                    two(output_padding, spatial, 0))  # fmt: skip
 
 
 def pair(numbers: Sequence[int]) -> tuple[int, int]:
@@ -104,33 +118,79 @@ def _named_padding(
     site: Site, weight: TorchValue, padding: str, stride: Any, dilation: Any, groups: int
 ) -> Geometry:
     """'same' puts the odd element at the tail, as NNAPI's SAME does at stride 1; written out explicitly."""
-    spread = pair(dilation)
+    spatial = spatial_of(weight)
+    steps, spread = two(stride, spatial, 1), two(dilation, spatial, 1)
     if padding == "valid":
-        return Geometry(pair(stride), (0, 0), spread, groups)
-    sizes = (weight.type.shape or ())[2:]
+        return Geometry(steps, (0, 0), spread, groups)
+    sizes = two((weight.type.shape or ())[2:], spatial, 1)
     totals = [step * (size - 1) for step, size in zip(spread, sizes, strict=True)]
     heads = (totals[0] // 2, totals[1] // 2)
     tails = (totals[0] - 2 * heads[0], totals[1] - 2 * heads[1])
-    return Geometry(pair(stride), heads, spread, groups, tail=tails)
+    return Geometry(steps, heads, spread, groups, tail=tails)
 
 
 def _float_convolution(site: Site, input: TorchValue, weight: TorchValue, bias: Any, geometry: Geometry) -> None:
-    if len(input.type.shape or ()) != 4:
-        site.not_yet("CONV_RANK", f"a convolution over rank {len(input.type.shape or ())}; only 2-D ones are written",
-                     fix="give the input shape [N,C,1,L] and use Conv2d")  # fmt: skip
+    spatial = spatial_of(weight)
+    if spatial > 2:
+        site.forbid("CONV_3D", "NNAPI has no 3-D convolution", fix="split the depth into 2-D convolutions",
+                    source="NNAPI CONV_2D: rank 4")  # fmt: skip
     held = weight.constant
     if not isinstance(held, TensorData):
         site.not_yet("CONV_WEIGHT", f"the weight {weight.name} is computed by the model, not a constant")
     plain_bias = bias.constant.array if isinstance(bias, TorchValue) and bias.is_constant else None
     if isinstance(bias, TorchValue) and plain_bias is None:
         site.not_yet("CONV_BIAS", f"the bias {bias.name} is computed by the model, not a constant")
+    array = held.array[:, :, None, :] if spatial == 1 else held.array
     filter = Filter(
-        held.array, plain_bias, weight.origin or weight.name,
+        array, plain_bias, weight.origin or weight.name,
         bias.origin or bias.name if isinstance(bias, TorchValue) else f"{weight.origin or weight.name}.bias",
         (), tuple(value.name for value in (weight, bias) if isinstance(value, TorchValue)),
     )  # fmt: skip
+    channels = map_dims(input.type.shape or (), spatial)[1]
+    filter, geometry = representable(site, filter, geometry, channels)
     result, filter = fold_batch_norm(site, filter, geometry)
-    emit_float(site, input, filter, geometry, result)
+    emit_float(site, input, filter, geometry, result, spatial)
+
+
+def representable(site: Site, filter: Filter, geometry: Geometry, channels: int) -> tuple[Filter, Geometry]:
+    """The same convolution without what NNAPI has no argument for: a dilated transposed, a grouped dilated one."""
+    dilated = geometry.dilation != (1, 1)
+    if geometry.transposed and dilated:
+        weight = stuffed(filter.weight, geometry.dilation)
+        step = _weight_step(site, KERNEL_STUFFED, filter, weight, dilation=geometry.dilation)
+        filter = replace(filter, weight=weight, steps=(*filter.steps, step))
+        geometry = replace(geometry, dilation=(1, 1))
+    grouped = geometry.groups != 1 and (geometry.transposed or (dilated and geometry.groups != channels))
+    if grouped:
+        weight = dense(filter.weight, geometry.groups)
+        step = _weight_step(site, BLOCK_DIAGONAL, filter, weight, groups=geometry.groups)
+        filter = replace(filter, weight=weight, steps=(*filter.steps, step))
+        geometry = replace(geometry, groups=1)
+    return filter, geometry
+
+
+def _weight_step(site: Site, rule: Rule, filter: Filter, weight: np.ndarray, **facts: Any) -> Step:
+    return site.log(rule, before=[array_side(filter.name, filter.weight)], after=[array_side(filter.name, weight)],
+                    facts=facts)  # fmt: skip
+
+
+def stuffed(weight: np.ndarray, dilation: tuple[int, int]) -> np.ndarray:
+    """A filter with zeros between its weights, which does undilated what `weight` does dilated."""
+    height, width = ((size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True))
+    wide = np.zeros((*weight.shape[:2], height, width), weight.dtype)
+    wide[:, :, :: dilation[0], :: dilation[1]] = weight
+    return wide
+
+
+def dense(weight: np.ndarray, groups: int) -> np.ndarray:
+    """A filter without groups that is zero between them. Shapes [O, I/g, …] or transposed [I, O/g, …]."""
+    rows, columns = weight.shape[:2]
+    wide = np.zeros((rows, columns * groups, *weight.shape[2:]), weight.dtype)
+    per_group = rows // groups
+    for group in range(groups):
+        own = slice(group * per_group, (group + 1) * per_group)
+        wide[own, group * columns : (group + 1) * columns] = weight[own]
+    return wide
 
 
 def fold_batch_norm(site: Site, filter: Filter, geometry: Geometry) -> tuple[TorchValue, Filter]:
@@ -214,8 +274,10 @@ def padded_apart(
     return padded, replace(geometry, padding=(0, 0), tail=(0, 0))
 
 
-def emit_float(site: Site, input: TorchValue, filter: Filter, geometry: Geometry, result: TorchValue) -> None:
-    channels = (input.type.shape or ())[1]
+def emit_float(
+    site: Site, input: TorchValue, filter: Filter, geometry: Geometry, result: TorchValue, spatial: int = 2
+) -> None:
+    channels = map_dims(input.type.shape or (), spatial)[1]
     kind, weight, rule, before, after = kind_and_weight(site, filter.weight, geometry, channels)
     weight = np.ascontiguousarray(weight)
     step = site.log(
@@ -224,7 +286,7 @@ def emit_float(site: Site, input: TorchValue, filter: Filter, geometry: Geometry
         after=[array_side(filter.name, weight, after)],
         facts={"weight": filter.name},
     )
-    source, geometry = padded_apart(site, site.nhwc(input), geometry, filter.weight.shape[2:])
+    source, geometry = padded_apart(site, read_map(site, input, spatial), geometry, filter.weight.shape[2:])
     weight_name = site.builder.constant(filter.name, weight, values=filter.values, steps=[*filter.steps, step])
     site.note_operands(step, weight_name)
     bias_name = _float_bias(site, filter, weight.shape[3 if kind == "DEPTHWISE_CONV_2D" else 0])
@@ -236,8 +298,7 @@ def emit_float(site: Site, input: TorchValue, filter: Filter, geometry: Geometry
     for step in filter.steps:
         site.note_operands(step, weight_name, bias_name)
     site.builder.also_from(name, [result.name])
-    check_shape(site, name, result)
-    site.place(name, Layout.nhwc(result.type.shape or ()), result)
+    place_map(site, name, result, spatial)
 
 
 def _float_bias(site: Site, filter: Filter, channels: int) -> str:
@@ -253,12 +314,8 @@ def _float_bias(site: Site, filter: Filter, channels: int) -> str:
 
 
 def check_shape(site: Site, operand: str, value: TorchValue) -> None:
-    """The inferred NNAPI shape must be torch's, permuted: a guard against any mistake in pads or strides."""
-    shape = site.builder.type_of(operand).shape
-    expected = Layout.nhwc(value.type.shape or ()).stored_dims
-    if shape is not None and not any(isinstance(size, Dim) for size in shape) and shape != expected:
-        site.not_yet("SHAPE", f"NNAPI would give {shape} where PyTorch gives {expected} (NHWC); "
-                     "this combination of padding and stride is not written")  # fmt: skip
+    """The inferred NNAPI shape must be torch's, permuted."""
+    check_map(site, operand, value)
 
 
 @lowers("aten::batch_norm", ignores=("momentum", "cudnn_enabled"))
