@@ -16,11 +16,16 @@ def drop(site: Site, value: TorchValue) -> None:
     site.builder.also_from(site.held(value).operand, [site.out.name])
 
 
-@lowers("aten::dropout", "aten::dropout_", "aten::feature_dropout", "aten::alpha_dropout", ignores=("p",))
+@lowers("aten::dropout", "aten::feature_dropout", "aten::alpha_dropout", ignores=("p",))
 def dropout(site: Site, input: TorchValue, train: bool) -> None:
     if train:
         site.forbid("DROPOUT", "dropout in training mode draws random numbers", fix="call model.eval() first")
     drop(site, input)
+
+
+@lowers("aten::dropout_", "aten::feature_dropout_", "aten::alpha_dropout_", ignores=("p",))
+def dropout_(site: Site, self: TorchValue, train: bool) -> None:
+    dropout(site, self, train)
 
 
 @lowers("aten::contiguous", "aten::clone", ignores=("memory_format",))

@@ -145,7 +145,7 @@ def _place(site: Site, operand: str, layout: Layout) -> None:
     site.place(operand, layout)
 
 
-@lowers("quantized::matmul", ignores=("output_scale", "output_zero_point"))
+@lowers("quantized::matmul", ignores=("scale", "zero_point"))
 def quantized_matmul(site: Site, qa: TorchValue, qb: TorchValue) -> None:
     """BATCH_MATMUL takes no TENSOR_QUANT8_ASYMM: real numbers in, real numbers out, rounded once."""
     _place(site, *_product(site, qa, qb, suffix="real"))
