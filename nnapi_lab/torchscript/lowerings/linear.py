@@ -11,6 +11,7 @@ from nnapi_lab.rewrites.constants import PLACED, ZERO_BIAS
 from nnapi_lab.rewrites.layout import WEIGHT_COLUMNS
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Step
+from nnapi_lab.rewrites.shapes import RANK_RESTORED
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
 from nnapi_lab.torchscript.site import Site
@@ -85,5 +86,9 @@ def finish_linear(
     name = site.add("FULLY_CONNECTED", input=operand, fuse=arguments.pop("fuse", "NONE"), steps=steps, quant=quant,
                     suffix="" if flat else "flat", **arguments)  # fmt: skip
     if not flat:
+        step = site.log(RANK_RESTORED, facts={"rows": int(np.prod(shape[:-1])), "shape": site.out_shape})
+        site.note_operands(step, name)
         name = site.reshape(name, site.out_shape, site.out, site.out.name)
+        site.note_operands(step, name)
+        site.builder.also_made_by(name, [step])
     site.place(name, Layout.plain(site.out_shape))
