@@ -20,8 +20,8 @@ MASK_BOUNDED = Rule(
     id="attention.mask",
     kind="constant",
     title="Attention mask as a large negative number",
-    why="A masked score is minus infinity in PyTorch. Adding -10000 makes its weight exactly 0 in float32 all the same, "
-    "and stays finite in float16, where -infinity - -infinity would be NaN.",
+    why="A masked score is minus infinity in PyTorch. Adding -10000 makes its weight exactly 0 in float32 as well, and "
+    "is a number float16 can hold.",
     formula="score + (mask ? 0 : -10000); exp(-10000) = 0",
     source="torch.nn.functional.scaled_dot_product_attention; NNAPI ADD clamps infinities to the largest number",
     effect="none, unless a whole row is masked (refused where that can be known) or scores differ by thousands",

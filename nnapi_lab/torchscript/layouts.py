@@ -69,9 +69,9 @@ def agreed_layout(site: Site, values: Sequence[TorchValue], shape: tuple[int, ..
 
 def read_broadcast(site: Site, value: TorchValue, target: Layout) -> str:
     """The operand of `value` so that NNAPI's right-aligned broadcast does what torch's logical one does."""
-    if not value.is_constant and site.held(value).layout == target:
-        return site.held(value).operand  # also where it is stored in another shape, flattened channels last
     shape = value.type.shape or ()
+    if shape != target.dims and not value.is_constant and site.held(value).layout == target:
+        return site.held(value).operand  # stored in another shape: flattened channels last
     if all(size == 1 for size in shape):
         return site.read(value, Layout.plain((1,)))
     if shape == target.dims or target.dims != padded_shape(target.dims, len(target.perm)):

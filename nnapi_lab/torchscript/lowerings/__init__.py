@@ -16,6 +16,8 @@ from nnapi_lab.torchscript.lowerings import (
     joining,
     linear,
     matrix,
+    normalization,
+    norms,
     pooling,
     quantized,
     recurrent,
@@ -31,7 +33,7 @@ from nnapi_lab.torchscript.lowerings import (
 )
 
 FAMILIES = (
-    activation, arithmetic, attention, borders, comparison, convolution, dtype, elementwise, identity, indexing,
-    joining, linear, matrix, pooling, quantized, recurrent, reduction, reduction_more, resizing, rounding,
-    shape, shape_more, splitting, units, unrolled,
+    activation, arithmetic, attention, borders, comparison, convolution, dtype, elementwise, identity,
+    indexing, joining, linear, matrix, normalization, norms, pooling, quantized, recurrent, reduction,
+    reduction_more, resizing, rounding, shape, shape_more, splitting, units, unrolled,
 )  # fmt: skip

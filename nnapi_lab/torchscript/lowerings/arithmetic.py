@@ -14,6 +14,7 @@ from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Step
 from nnapi_lab.rewrites.shapes import DECOMPOSED
 from nnapi_lab.torchscript.lowerings.chain import Chain
+from nnapi_lab.torchscript.lowerings.response import response_normalization
 from nnapi_lab.torchscript.lowerings.rounding import divided
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
@@ -62,6 +63,8 @@ def _weighted(site: Site, kind: str, left: Any, right: Any, alpha: float) -> Non
 
 @lowers("aten::mul", "aten::mul_")
 def mul(site: Site, self: TorchValue, other: Any) -> None:
+    if self is other and response_normalization(site, self):
+        return
     binary(site, "MUL", self, other)
 
 
