@@ -1,4 +1,4 @@
-"""The errors a user of nnapi_lab can meet; nothing else is raised on purpose.
+"""The errors, and the one warning, a user of nnapi_lab can meet; nothing else is raised on purpose.
 
 Every one of them says which rule was broken, where, what was seen, what would do, and who says so.
 """
@@ -48,6 +48,10 @@ class OutputError(NnapiLabError):
 
 class SimulationError(NnapiLabError):
     """A valid model could not be executed on the given inputs."""
+
+
+class UndefinedInReference(RuntimeWarning):
+    """A run met values on which Android's reference implementation has no defined result; ours is one of many."""
 
 
 class MissingDependency(NnapiLabError):

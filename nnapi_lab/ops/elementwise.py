@@ -18,7 +18,7 @@ from nnapi_lab.numerics.quantize import requantize_elementwise
 from nnapi_lab.ops.broadcast import broadcast_constraint, broadcast_shape
 from nnapi_lab.ops.geometry import codes_seen
 from nnapi_lab.ops.scales import chosen_quant, free_type, scale_given, with_scales
-from nnapi_lab.ops.spec import Call, Constraint, Form, OpSpec, fuse_slot, tensor
+from nnapi_lab.ops.spec import Call, Constraint, Form, OpSpec, Undefined, fuse_slot, tensor
 
 F32, F16, I32 = OperandCode.TENSOR_FLOAT32, OperandCode.TENSOR_FLOAT16, OperandCode.TENSOR_INT32
 Q8, Q8S = OperandCode.TENSOR_QUANT8_ASYMM, OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
@@ -129,6 +129,55 @@ _PRODUCT_RULES = (
 )
 
 
+# --- where C++ has no result -------------------------------------------------------------------------------
+
+_SMALLEST = np.iinfo(np.int32).min
+
+
+def _is_int32(call: Call) -> bool:
+    return call.key == I32
+
+
+def _overflow_seen(wide: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[..., str | None]:
+    """Looks for results that do not fit into an int32; `wide` computes them in 64 bits."""
+
+    def seen(call: Call, input0: np.ndarray, input1: np.ndarray) -> str | None:
+        exact = wide(input0.astype(np.int64), input1.astype(np.int64))
+        count = int(np.count_nonzero(exact != exact.astype(np.int32)))
+        return f"{count} of {exact.size} results do not fit into an int32" if count else None
+
+    return seen
+
+
+def _wrapping(wide: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> tuple[Undefined, ...]:
+    rule = "a sum, difference or product of int32 fits into an int32"
+    return (Undefined("U1", rule, "they wrap around", _is_int32, _overflow_seen(wide)),)
+
+
+def _zero_seen(call: Call, input0: np.ndarray, input1: np.ndarray) -> str | None:
+    count = int(np.count_nonzero(input1 == 0))
+    return f"{count} of {input1.size} divisors are 0" if count else None
+
+
+def _far_quotient_seen(call: Call, input0: np.ndarray, input1: np.ndarray) -> str | None:
+    count = int(np.count_nonzero((input0 == _SMALLEST) & (input1 == -1)))
+    return f"{count} of {input0.size} dividends are {_SMALLEST}, to be divided by -1" if count else None
+
+
+_DIVISION = (
+    Undefined("U1", "TENSOR_INT32 is not divided by 0", "the quotient given is 0", _is_int32, _zero_seen),
+    Undefined("U2", "the smallest int32 is not divided by -1", "it stays as it is", _is_int32, _far_quotient_seen),
+)
+
+
+def _smallest_seen(call: Call, input: np.ndarray) -> str | None:
+    count = int(np.count_nonzero(input == _SMALLEST))
+    return f"{count} of {input.size} elements are {_SMALLEST}" if count else None
+
+
+_NO_TWIN = (Undefined("U1", "the smallest int32 has no positive twin", "it stays as it is", _is_int32, _smallest_seen),)
+
+
 def _arithmetic(
     kind: str,
     code: int,
@@ -136,6 +185,7 @@ def _arithmetic(
     kernel: Callable[..., np.ndarray],
     types: Mapping[OperandCode, int],
     rules: tuple[Constraint, ...],
+    undefined: tuple[Undefined, ...],
     *notes: str,
 ) -> OpSpec:
     return OpSpec(
@@ -149,6 +199,7 @@ def _arithmetic(
         kernel=kernel,
         source="AOSP 13 Broadcast.cpp",
         constraints=rules,
+        undefined=undefined,
         zero_sized=3,
         notes=("fuse NONE still clamps floats to ±FLT_MAX: infinities do not survive; NaN does.", *notes),
     )
@@ -156,14 +207,14 @@ def _arithmetic(
 
 _ARITHMETIC = (
     _arithmetic("ADD", 0, "Sum of two tensors, broadcast, with a fused activation.", add,
-                {F32: 1, F16: 3, Q8: 1, Q8S: 4, I32: 4}, _SUM_RULES),
+                {F32: 1, F16: 3, Q8: 1, Q8S: 4, I32: 4}, _SUM_RULES, _wrapping(np.add)),
     _arithmetic("SUB", 36, "Difference of two tensors, broadcast, with a fused activation.", sub,
-                {F32: 2, F16: 3, Q8: 3, Q8S: 4, I32: 4}, _SUM_RULES),
+                {F32: 2, F16: 3, Q8: 3, Q8S: 4, I32: 4}, _SUM_RULES, _wrapping(np.subtract)),
     _arithmetic("MUL", 18, "Product of two tensors, broadcast, with a fused activation.", mul,
-                {F32: 1, F16: 3, Q8: 1, Q8S: 4, I32: 4}, _PRODUCT_RULES,
+                {F32: 1, F16: 3, Q8: 1, Q8S: 4, I32: 4}, _PRODUCT_RULES, _wrapping(np.multiply),
                 "The rule on scales holds at every feature level, unlike that of the convolutions."),
     _arithmetic("DIV", 30, "Quotient of two tensors, broadcast, with a fused activation.", div,
-                {F32: 2, F16: 3, I32: 4}, _FUSED_RULES,
+                {F32: 2, F16: 3, I32: 4}, _FUSED_RULES, _DIVISION,
                 "TENSOR_INT32 is floored: -7 / 2 is -4. Division by 0 is undefined by the documentation; "
                 "the kernel gives 0."),
 )  # fmt: skip
@@ -271,6 +322,7 @@ def _unary(
     types: Mapping[OperandCode, int],
     *notes: str,
     rank: tuple[int, int] | None = None,
+    undefined: tuple[Undefined, ...] = (),
 ) -> OpSpec:
     return OpSpec(
         kind=kind,
@@ -283,6 +335,7 @@ def _unary(
         kernel=kernel,
         source="AOSP 13 Neg.cpp" if kind == "NEG" else "AOSP 13 Elementwise.cpp",
         constraints=(scale_given("C1"),) if Q8 in types else (),
+        undefined=undefined,
         notes=notes,
     )
 
@@ -290,13 +343,13 @@ def _unary(
 _REAL = {F32: 3, F16: 3}
 _UNARY = (
     _unary("ABS", 38, "Absolute value.", _each(np.abs), {**_REAL, I32: 4},
-           "The smallest int32 has no positive twin and stays (undefined in C++)."),
+           undefined=_NO_TWIN),
     _unary("EXP", 49, "e to the power of each element.", _each(np.exp), _REAL),
     _unary("FLOOR", 8, "The largest integer not above each element.", _each(np.floor), {F32: 1, F16: 3},
            rank=(1, 4)),
     _unary("LOG", 60, "Natural logarithm: -infinity at 0, NaN below.", _each(np.log), _REAL),
     _unary("NEG", 67, "Each element with its sign changed.", _each(np.negative), {**_REAL, I32: 3},
-           "The smallest int32 has no positive twin and stays (undefined in C++)."),
+           undefined=_NO_TWIN),
     _unary("RSQRT", 83, "One over the square root.", rsqrt, {**_REAL, Q8: 7, Q8S: 7},
            "Codes of zero or below are undefined by the documentation; the kernel gives the largest code."),
     _unary("SIN", 85, "Sine of each element, in radians.", _each(np.sin), _REAL),

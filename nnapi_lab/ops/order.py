@@ -11,7 +11,7 @@ import numpy as np
 
 from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType, Shape, shape_text
 from nnapi_lab.ops.axes import axis_seen, position
-from nnapi_lab.ops.spec import Call, Constraint, Form, OpSpec, Slot, fixed, same, scalar, tensor
+from nnapi_lab.ops.spec import Call, Constraint, Form, OpSpec, Slot, Undefined, fixed, same, scalar, tensor
 
 F32, F16, I32 = OperandCode.TENSOR_FLOAT32, OperandCode.TENSOR_FLOAT16, OperandCode.TENSOR_INT32
 Q8, Q8S = OperandCode.TENSOR_QUANT8_ASYMM, OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
@@ -115,6 +115,15 @@ def _k_seen(call: Call) -> str | None:
     return f"k={k} is more than the {shape[-1]} elements in the last axis of input {shape_text(shape)}"
 
 
+def _nan_seen(call: Call, input: np.ndarray) -> str | None:
+    count = int(np.count_nonzero(np.isnan(input)))
+    return f"{count} of {input.size} elements are NaN" if count else None
+
+
+def _is_real(call: Call) -> bool:
+    return call.key in (F32, F16)
+
+
 _TOPK = OpSpec(
     kind="TOPK_V2",
     code=90,
@@ -126,6 +135,9 @@ _TOPK = OpSpec(
     kernel=topk,
     source="AOSP 13 TopK_V2.cpp",
     constraints=(Constraint("C1", "k is at least 1 and at most the last size", _k_seen),),
+    undefined=(
+        Undefined("U1", "no element is NaN: it has no place in an order", "NaN comes first", _is_real, _nan_seen),
+    ),
     notes=("Of equal elements the larger index comes first; torch.topk leaves the order open.",),
 )
 

@@ -16,7 +16,7 @@ from nnapi_lab.numerics.quantize import dequantize as real_values
 from nnapi_lab.numerics.quantize import dequantize_per_channel
 from nnapi_lab.numerics.quantize import quantize as codes_of
 from nnapi_lab.ops.scales import chosen_quant, with_scales
-from nnapi_lab.ops.spec import Call, Constraint, Form, LevelRule, OpSpec, Slot, TypeRule, fixed, tensor
+from nnapi_lab.ops.spec import Call, Constraint, Form, LevelRule, OpSpec, Slot, TypeRule, Undefined, fixed, tensor
 
 F32, F16, I32 = OperandCode.TENSOR_FLOAT32, OperandCode.TENSOR_FLOAT16, OperandCode.TENSOR_INT32
 Q8, Q8S = OperandCode.TENSOR_QUANT8_ASYMM, OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
@@ -152,6 +152,16 @@ def cast(input: np.ndarray, *, call: Call | None = None) -> np.ndarray:
     return np.clip(whole, limits.min, limits.max).astype(out)
 
 
+def _to_int32(call: Call) -> bool:
+    return call.out.code == I32 and call.key in (F32, F16)
+
+
+def _beyond_int32_seen(call: Call, input: np.ndarray) -> str | None:
+    whole = np.trunc(input.astype(np.float64))
+    count = int(np.count_nonzero(~((whole >= -(2.0**31)) & (whole < 2.0**31))))
+    return f"{count} of {input.size} numbers are NaN or beyond an int32" if count else None
+
+
 _CAST = OpSpec(
     kind="CAST",
     code=45,
@@ -167,6 +177,15 @@ _CAST = OpSpec(
             "C1",
             "TENSOR_FLOAT32, TENSOR_FLOAT16, TENSOR_INT32 and TENSOR_QUANT8_ASYMM are cast to each other, "
             "every other type only to itself",
+        ),
+    ),
+    undefined=(
+        Undefined(
+            "U1",
+            "a number cast to TENSOR_INT32 fits into it",
+            "they saturate and NaN gives 0, as on Arm",
+            _to_int32,
+            _beyond_int32_seen,
         ),
     ),
     notes=("A scale is neither applied nor undone: code 7 becomes 7.0, whatever it stands for.",),

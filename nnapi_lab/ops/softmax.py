@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from nnapi_lab.ir.operand_types import OperandCode, OperandType, float32_text
-from nnapi_lab.numerics.softmax import softmax_codes
+from nnapi_lab.numerics.softmax import overflowing_rows, softmax_codes
 from nnapi_lab.ops.axes import axis_seen
 from nnapi_lab.ops.scales import fixed_type, with_scales
-from nnapi_lab.ops.spec import Call, Constraint, Form, LevelRule, OpSpec, real_scalar, scalar, tensor
+from nnapi_lab.ops.spec import Call, Constraint, Form, LevelRule, OpSpec, Undefined, real_scalar, scalar, tensor
 
 F32, F16 = OperandCode.TENSOR_FLOAT32, OperandCode.TENSOR_FLOAT16
 Q8, Q8S = OperandCode.TENSOR_QUANT8_ASYMM, OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
@@ -70,6 +70,19 @@ def _is_odd_rank(call: Call) -> bool:
     return call["input"].rank not in (2, 4, None)
 
 
+def _may_overflow(call: Call) -> bool:
+    """An exponential is at most 1: a sum of 512 takes as many elements."""
+    input = call["input"]
+    return call.is_quantized and (not input.is_static or max(input.shape, default=0) >= 512)
+
+
+def _overflow_seen(call: Call, input: np.ndarray) -> str | None:
+    if input.size == 0:
+        return None
+    rows = overflowing_rows(input, call["input"].scale, call["beta"], call["axis"])
+    return f"the exponentials of {rows} row{'s' if rows > 1 else ''} sum to 512 or more" if rows else None
+
+
 _SOFTMAX = OpSpec(
     kind="SOFTMAX",
     code=25,
@@ -87,8 +100,16 @@ _SOFTMAX = OpSpec(
         Constraint("C4", "quantized: beta times the input's scale is above 2^-26", _resolution_seen),
     ),
     levels=(LevelRule(3, "below feature level 3 SOFTMAX takes rank 2 or 4", _is_odd_rank),),
+    undefined=(
+        Undefined(
+            "U1",
+            "quantized: the exponentials of a row sum to less than 512, else an int32 is shifted by more than 31 bits",
+            "such rows give 0, where a device may give anything or stop",
+            _may_overflow,
+            _overflow_seen,
+        ),
+    ),
     zero_sized=3,
-    notes=("A quantized row whose exponentials sum to 512 or more is undefined in the reference; a warning says so.",),
 )
 
 

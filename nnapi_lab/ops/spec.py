@@ -206,6 +206,21 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True)
+class Undefined:
+    """Values on which the reference has no defined result; `result` says what nnapi_lab gives instead.
+
+    `applies(call)`: whether such values can occur in this use at all. `seen(call, *tensors)` looks at what the
+    kernel is about to take and returns what was seen, None when all is well.
+    """
+
+    id: str
+    rule: str
+    result: str
+    applies: Callable[[Call], bool]
+    seen: Callable[..., str | None]
+
+
+@dataclass(frozen=True, slots=True)
 class LevelRule:
     """A use that needs a higher feature level than the operation itself."""
 
@@ -237,6 +252,7 @@ class OpSpec:
     key: str = ""
     constraints: tuple[Constraint, ...] = ()
     levels: tuple[LevelRule, ...] = ()
+    undefined: tuple[Undefined, ...] = ()
     zero_sized: int | None = None
     half: str = "float32"
     notes: tuple[str, ...] = ()
@@ -303,9 +319,7 @@ def bind(
     misfits = []
     for form in spec.forms:
         slots = form.spread(len(types))
-        reason = (
-            f"takes {_arity_text(form)} inputs" if slots is None else _misfit(spec, form, slots, types, outputs)
-        )
+        reason = f"takes {_arity_text(form)} inputs" if slots is None else _misfit(spec, form, slots, types, outputs)
         if reason is None and slots is not None:
             return _bound(spec, form, slots, types, values, outputs)
         misfits.append(f"{form.name}: {reason}")
@@ -410,6 +424,19 @@ def form_for_names(spec: OpSpec, names: Iterable[str]) -> Form:
 def rebind(call: Call, types: Mapping[str, Any], values: Mapping[str, Any], params: Mapping[str, Any]) -> Call:
     """The same use with types, constants and scalars as they turned out at execution."""
     return replace(call, types=types, values=values, params={**call.params, **params})
+
+
+def undefined_findings(call: Call, tensors: Sequence[Any], where: str = "") -> list[Finding]:
+    """What in these values (the kernel's tensors, in order) has no defined result in the reference: warnings."""
+    spec, found = call.spec, []
+    for one in spec.undefined:
+        seen = one.seen(call, *tensors) if one.applies(call) else None
+        if seen is not None:
+            message = f"{seen}; {one.result}"
+            found.append(
+                Finding(f"{spec.kind}.{one.id}", "warning", where or spec.kind, message, one.rule, spec.source)
+            )
+    return found
 
 
 # --- checks every operation shares ---------------------------------------------------------------------------

@@ -7,16 +7,17 @@ on bare arrays. Both serve tests, lessons and op cards; models are executed by `
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nnapi_lab.errors import SimulationError
+from nnapi_lab.errors import SimulationError, UndefinedInReference
 from nnapi_lab.ir.model import Scalar
 from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Quant, scalar_type
 from nnapi_lab.ops.registry import OPS
-from nnapi_lab.ops.spec import FUSE_NAMES, PADDING_NAMES, Call, OpSpec, Slot, bind, form_for_names
+from nnapi_lab.ops.spec import FUSE_NAMES, PADDING_NAMES, Call, OpSpec, Slot, bind, form_for_names, undefined_findings
 
 AnyQuant = Quant | PerChannel | None
 
@@ -86,12 +87,15 @@ def run(
     """Execute a Call whose tensors are all known, or make it first: `run("ADD", input0=…, input1=…, fuse=0)`.
 
     Returns the result array, or a tuple of them. Constraints are not checked here (see `build.broken_rules`).
+    Warns UndefinedInReference about values on which the reference has no defined result.
     Raises SimulationError when a tensor's content is missing, or when the kernel's result has another shape
     or type than the operation's result rule says.
     """
     if isinstance(call, str):
         call = use(call, quant=quant, code=code, **named)
     spec = call.spec
+    for finding in undefined_findings(call, _kernel_tensors(call)):
+        warnings.warn(str(finding), UndefinedInReference, stacklevel=2)
     scalars = call.resolved()
     if "call" in inspect.signature(spec.kernel).parameters:
         scalars["call"] = call
@@ -170,9 +174,7 @@ def _kernel_tensors(call: Call) -> list[Any]:
     for name in tensor_names:
         held, value = call.types.get(name), call.value(name)
         if isinstance(held, tuple):
-            arrays.append(
-                [_content(call, name, one, array) for one, array in zip(held, value or (), strict=True)]
-            )
+            arrays.append([_content(call, name, one, array) for one, array in zip(held, value or (), strict=True)])
         else:
             arrays.append(_content(call, name, held, value))
     return arrays
@@ -182,9 +184,7 @@ def _content(call: Call, name: str, type_: OperandType | None, value: Any) -> An
     if type_ is None:
         return None
     if value is None:
-        raise SimulationError(
-            f"{call.spec.kind}: the content of {name} is not given, so it cannot be executed"
-        )
+        raise SimulationError(f"{call.spec.kind}: the content of {name} is not given, so it cannot be executed")
     if isinstance(value, np.ndarray) and value.dtype == np.float16 and call.spec.half == "float32":
         return value.astype(np.float32)
     return value

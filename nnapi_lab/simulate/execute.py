@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from nnapi_lab.errors import InvalidModel, NnapiLabError, SimulationError
+from nnapi_lab.errors import InvalidModel, NnapiLabError, SimulationError, UndefinedInReference
+from nnapi_lab.ir.findings import Finding
 from nnapi_lab.ir.model import Model, Operation
 from nnapi_lab.ops.control import LOOP_SECONDS
 from nnapi_lab.simulate.inputs import Inputs, check_inputs
@@ -31,10 +33,14 @@ FAULTS = (ArithmeticError, ValueError, LookupError, TypeError, RuntimeError, Mem
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace(Mapping[str, np.ndarray]):
-    """Every value of one execution by operand name: inputs and results of operations; `outputs` in order."""
+    """Every value of one execution by operand name: inputs and results of operations; `outputs` in order.
+
+    `findings` are warnings about values on which Android's reference has no defined result.
+    """
 
     arrays: Mapping[str, np.ndarray]
     outputs: tuple[np.ndarray, ...]
+    findings: tuple[Finding, ...] = ()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
@@ -73,7 +79,8 @@ class Executable:
         self._children: dict[int, Executable] = {} if parent is None else parent._children
         # The main model decides for all: its relaxed flag overrides that of the models it refers to.
         as_half = relaxed == "float16" and model.relaxed
-        own = Settings(twins_of(engine), as_half, self._run_child, loop_seconds)
+        self._found: dict[tuple[str, str], Finding] = {}
+        own = Settings(twins_of(engine), as_half, self._run_child, loop_seconds, self._report)
         self._settings: Settings = own if parent is None else parent._settings
         for operand in model.constants:
             if isinstance(operand.value, Model):
@@ -87,10 +94,24 @@ class Executable:
         """Execute and return fresh output arrays; `probe(operation, name, array)` sees each result.
 
         A probe that returns an array (same shape and type) has the run go on with that instead.
+        What Android's reference leaves undefined is in `findings` afterwards, and a warning.
         Raises SimulationError for inputs that do not fit and for an operation that fails.
         """
         arrays = check_inputs(self.model, inputs)
-        return self._execute(arrays, probe)
+        self._found.clear()
+        outputs = self._execute(arrays, probe)
+        for finding in self._found.values():
+            warnings.warn(str(finding), UndefinedInReference, stacklevel=3)
+        return outputs
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Values the last run met on which the reference has no defined result, one for each operation and rule."""
+        return tuple(self._found.values())
+
+    def _report(self, finding: Finding) -> None:
+        # The first of a kind: a loop meets the same values again and again.
+        self._found.setdefault((finding.rule, finding.where), finding)
 
     def _execute(self, arrays: list[Any], probe: Probe | None = None) -> tuple[np.ndarray, ...]:
         plan = self._plan(arrays)
@@ -198,16 +219,23 @@ def simulate(
     `inputs`: a sequence in the model's order or a mapping by name, None for an omitted optional input.
     `engine`: "reference" (readable kernels) or "fast" (the same numbers, integers to the bit).
     `probe(operation, name, array)` is called for each value an operation produces; it must not write to it.
+    Warns UndefinedInReference where Android's reference has no defined result (see `trace`).
     Raises InvalidModel for a model that breaks a rule, SimulationError for inputs that cannot be run.
     """
     return compile_model(model, engine, relaxed=relaxed, loop_seconds=loop_seconds).run(inputs, probe)
 
 
 def trace(model: Model, inputs: Inputs, engine: Engine = "fast", *, relaxed: Relaxed = "ignore") -> Trace:
-    """Run a model and keep every value: the inputs and the results of all operations, by operand name."""
+    """Run a model and keep every value: the inputs and the results of all operations, by operand name.
+
+    `findings` of the Trace say where Android's reference has no defined result; here that is no warning.
+    """
+    executable = compile_model(model, engine, relaxed=relaxed)
     values: dict[str, np.ndarray] = {}
     for name, array in zip(model.inputs, check_inputs(model, inputs), strict=True):
         if array is not None:
             values[name] = array
-    outputs = simulate(model, inputs, engine, lambda _, name, array: values.update({name: array}), relaxed=relaxed)
-    return Trace(MappingProxyType(values), outputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedInReference)
+        outputs = executable.run(inputs, lambda _, name, array: values.update({name: array}))
+    return Trace(MappingProxyType(values), outputs, executable.findings)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from nnapi_lab.ir.findings import Finding
 from nnapi_lab.ir.model import Model
 from nnapi_lab.ir.operand_types import OperandType
 from nnapi_lab.numerics.rounding import round_to_float16
-from nnapi_lab.ops.spec import Call, OpSpec
+from nnapi_lab.ops.spec import Call, OpSpec, undefined_findings
 
 Arrays = tuple[np.ndarray, ...]
 Compute = Callable[..., Arrays]
@@ -25,12 +26,16 @@ Groups = tuple[tuple[int, int | None], ...]  # per kernel tensor: first value, h
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a plan computes: the engine's twins, float32 as float16 or not, and how sub-models are run."""
+    """How a plan computes: the engine's twins, float32 as float16 or not, and how sub-models are run.
+
+    `report` is told of values on which Android's reference has no defined result.
+    """
 
     twins: Mapping[str, Prepare]
     as_half: bool
     run_model: RunModel
     loop_seconds: float
+    report: Callable[[Finding], None]
 
 
 def kernel_tensors(spec: OpSpec) -> tuple[str, ...]:
@@ -55,14 +60,27 @@ def wanted_keywords(call: Call, **offered: Any) -> dict[str, Any]:
     return {**call.resolved(), **extra}
 
 
-def compute_of(call: Call, groups: Groups, settings: Settings) -> Compute:
-    """A bound call as a function from its tensors to the tuple of its results."""
+def compute_of(call: Call, groups: Groups, settings: Settings, where: str) -> Compute:
+    """A bound call as a function from its tensors to the tuple of its results; `where` names it in findings."""
     if call.results and all(type_.element_count == 0 for type_ in call.results):
         return _empty_results(call.results)
     run = _twin(call, settings) or _reference(call, settings)
+    if any(one.applies(call) for one in call.spec.undefined):
+        run = _watching(run, call, settings.report, where)
     if any(count is not None for _, count in groups):
         run = _grouping(run, groups)
     return run
+
+
+def _watching(run: Compute, call: Call, report: Callable[[Finding], None], where: str) -> Compute:
+    """Look at the values before they are computed with: undefined results are reported, not given silently."""
+
+    def watched(*tensors: Any) -> Arrays:
+        for finding in undefined_findings(call, tensors, where):
+            report(finding)
+        return run(*tensors)
+
+    return watched
 
 
 def _twin(call: Call, settings: Settings) -> Compute | None:

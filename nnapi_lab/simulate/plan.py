@@ -119,7 +119,7 @@ def _task(drawing: _Drawing, operation: Operation) -> Task:
     order, groups = arrangement(call, len(operation.inputs))
     places = [drawing.place_of(arg) for arg in operation.inputs]
     reads = tuple(OMITTED if index is None else places[index] for index in order)
-    return Task(operation, reads, writes, compute_of(call, groups, drawing.settings))
+    return Task(operation, reads, writes, compute_of(call, groups, drawing.settings, f"%{operation.name}"))
 
 
 def _is_fixed(drawing: _Drawing, operation: Operation, call: Call) -> bool:
@@ -169,7 +169,8 @@ def _late_task(drawing: _Drawing, operation: Operation, writes: tuple[int, ...])
         types = [concrete(type_, value) for type_, value in zip(known, values, strict=True)]
         call = require_valid_use(model, operation, types, values)
         order, groups = arrangement(call, len(values))
-        results = compute_of(call, groups, settings)(*(None if i is None else values[i] for i in order))
+        run = compute_of(call, groups, settings, f"%{operation.name}")
+        results = run(*(None if i is None else values[i] for i in order))
         for name, result in zip(operation.outputs, results, strict=True):
             check_size(name, model[name].type.shape, result)
         return results

@@ -182,6 +182,7 @@ def test_sums_beyond_float32_stay_exact(name: str, trusted: bool, monkeypatch: p
 # (input, filter, stride_h, stride_w, pad, dilation): what made oneDNN's quantized convolution wrong, or crash
 UNUSUAL = {
     "one input channel and several outputs a group": ((2, 3, 4, 4), (1, 2, 3, 8), 1, 2, 0, 1),
+    "one channel, one column": ((2, 7, 4, 1), (1, 3, 3, 2), 1, 2, 0, 1),
     "the same, 24 outputs a group": ((1, 8, 9, 3), (1, 3, 2, 72), 3, 1, 1, 1),
     "a window that touches nothing but pads": ((2, 6, 1, 3), (1, 3, 1, 6), 1, 2, 1, 2),
     "a map smaller than the window": ((1, 2, 2, 4), (1, 3, 3, 4), 1, 1, 1, 1),
@@ -189,17 +190,27 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float32"])
 def test_unusual_depthwise_convolutions_are_equal_to_the_bit(name: str, dtype: str) -> None:
+    """Small whole numbers: float32 sums are exact too."""
     shape, filter_shape, stride_h, stride_w, pad, dilation = UNUSUAL[name]
     rng = np.random.default_rng(3)
-    call = by_hand.use(
-        "DEPTHWISE_CONV_2D", quant=Quant(0.5, 3), input=(codes(rng, shape, np.dtype(dtype)), Quant(0.02, 7)),
-        filter=(codes(rng, filter_shape, np.dtype(dtype)), Quant(0.02, 0)),
-        bias=(rng.integers(-999, 999, filter_shape[3], dtype=np.int32), Quant(float(np.float32(0.02) ** 2))),
-        pad_left=pad, pad_right=pad, pad_top=pad, pad_bottom=pad, stride_w=stride_w, stride_h=stride_h,
-        depth_multiplier=filter_shape[3] // shape[3], fuse=0, nchw=False, dilation_w=dilation, dilation_h=dilation,
-    )  # fmt: skip
+    scalars = {
+        **{f"pad_{side}": pad for side in ("left", "right", "top", "bottom")}, "stride_w": stride_w,
+        "stride_h": stride_h, "depth_multiplier": filter_shape[3] // shape[3], "fuse": 0, "nchw": False,
+        "dilation_w": dilation, "dilation_h": dilation,
+    }  # fmt: skip
+    if dtype == "float32":
+        arrays = (rng.integers(-99, 99, s).astype(np.float32) for s in (shape, filter_shape, filter_shape[3:]))
+        named: dict[str, Any] = dict(zip(("input", "filter", "bias"), arrays, strict=True))
+    else:
+        named = {
+            "input": (codes(rng, shape, np.dtype(dtype)), Quant(0.02, 7)),
+            "filter": (codes(rng, filter_shape, np.dtype(dtype)), Quant(0.02, 0)),
+            "bias": (rng.integers(-999, 999, filter_shape[3], dtype=np.int32), Quant(float(np.float32(0.02) ** 2))),
+        }
+    quant = None if dtype == "float32" else Quant(0.5, 3)
+    call = by_hand.use("DEPTHWISE_CONV_2D", quant=quant, **named, **scalars)
     prepared = TWINS["DEPTHWISE_CONV_2D"](call)
     assert prepared is not None
     np.testing.assert_array_equal(prepared(*by_hand._kernel_tensors(call))[0], by_hand.run(call))

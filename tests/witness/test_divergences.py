@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nnapi_lab.errors import UndefinedInReference
 from nnapi_lab.ir.operand_types import PerChannel, Quant
 from nnapi_lab.numerics.activation_range import quantized_range
 from nnapi_lab.numerics.requantize import (
@@ -22,7 +23,6 @@ from nnapi_lab.numerics.requantize import (
     quantize_multiplier,
     requantize_accumulator,
 )
-from nnapi_lab.numerics.softmax import UndefinedInReference
 from nnapi_lab.ops import use as by_hand
 from nnapi_lab.ops.spec import Call
 from tests.witness import draw

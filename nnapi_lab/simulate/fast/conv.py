@@ -14,11 +14,13 @@ from nnapi_lab.ops.spec import Call
 from nnapi_lab.simulate.fast.integer_sums import (
     LEAST_DEPTH,
     Filter,
+    channels_second,
     convolution_sums,
     matrix_product_is_exact,
     matrix_sums,
     surrounded,
     tensor_of,
+    torch_pads,
 )
 from nnapi_lab.simulate.fast.requantize import requantization
 from nnapi_lab.simulate.fast.shapes import nhwc_shape
@@ -74,16 +76,14 @@ def _grouped(call: Call, weights: np.ndarray) -> tuple[np.ndarray, int]:
 def _on_floats(call: Call, weights: np.ndarray, bias: np.ndarray) -> Run:
     window = _window(call)
     codes, groups = _grouped(call, weights)
-    filter = torch.from_numpy(np.array(codes)).permute(0, 3, 1, 2)
+    filter = channels_second(torch.from_numpy(np.array(codes, order="C")))
     offset = torch.from_numpy(np.array(bias))
     stride, dilation = (window.stride_h, window.stride_w), (window.dilation_h, window.dilation_w)
     low, high = (float(end) for end in float_range(call["fuse"]))
-    even = window.pad_top == window.pad_bottom and window.pad_left == window.pad_right
-    pad = (window.pad_top, window.pad_left) if even else (0, 0)
-    pads = (window.pad_top, window.pad_bottom, window.pad_left, window.pad_right)
+    pad, pads, _ = torch_pads(window, nhwc_shape(call["input"], bool(call.get("nchw"))))
 
     def run(x: np.ndarray) -> np.ndarray:
-        image = tensor_of(x if even else surrounded(x, pads, 0)).permute(0, 3, 1, 2)
+        image = channels_second(tensor_of(x if pads is None else surrounded(x, pads, 0)))
         out = torch.conv2d(image, filter, offset, stride, pad, dilation, groups).clamp_(low, high)
         return out.permute(0, 2, 3, 1).contiguous().numpy()
 

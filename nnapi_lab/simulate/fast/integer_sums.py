@@ -37,6 +37,11 @@ class Filter:
     def fits_int8(self) -> bool:
         return bool(self.codes.min() >= -128 and self.codes.max() <= 127)
 
+    @property
+    def fans_out(self) -> bool:
+        """Whether a group has one input channel and several outputs: oneDNN's integer sums are wrong (torch 2.13)."""
+        return self.codes.shape[3] == 1 and self.codes.shape[0] > self.groups
+
     def largest_sum(self, zero_point: int, low: int, high: int) -> int:
         """No accumulator, nor any part of one, exceeds this for codes within low…high."""
         reach = max(abs(low - zero_point), abs(high - zero_point))
@@ -63,6 +68,18 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def channels_second(tensor: torch.Tensor) -> torch.Tensor:
+    """[n, h, w, c] in memory as torch's [n, c, h, w]; a filter [out, h, w, in] likewise. No copy.
+
+    With a single channel the strides do not tell the two orders apart, and torch 2.13 computes wrong sums when it
+    takes channels to lie last (seen with one column of results and a stride): so they are written as its own.
+    """
+    n, height, width, channels = tensor.shape
+    if channels == 1 and tensor.is_contiguous():
+        return tensor.reshape(n, 1, height, width)
+    return tensor.permute(0, 3, 1, 2)
+
+
 def signed(codes: np.ndarray) -> np.ndarray:
     """uint8 codes as int8, 128 lower (one flipped bit); int8 codes as they are."""
     return codes if codes.dtype == np.int8 else (codes ^ np.uint8(0x80)).view(np.int8)
@@ -84,26 +101,12 @@ def convolution_sums(filter: Filter, window: Window, zero_point: int, dtype: np.
     """Sums of (x - zero_point) times the filter over a window, by the fastest way that is exact here."""
     info = np.iinfo(dtype)
     largest = filter.largest_sum(zero_point, info.min, info.max)
-    trusted = filter.fits_int8 and is_ordinary(filter, window, shape) and quantized_convolution_is_exact()
+    trusted = filter.fits_int8 and not filter.fans_out and quantized_convolution_is_exact()
     if trusted and largest < EXACT_FLOAT32:
         return _quantized_sums(filter, window, zero_point, dtype, shape)
     if trusted and filter.groups == 1:
         return _split_sums(filter, window, zero_point, dtype, shape, parts=-(-largest // (EXACT_FLOAT32 // 2)))
     return _float_sums(filter, window, zero_point, largest)
-
-
-def is_ordinary(filter: Filter, window: Window, shape: tuple[int, ...]) -> bool:
-    """Whether oneDNN's quantized convolution may be asked for this filter on a map [n, h, w, c].
-
-    Seen in torch 2.13: a process that dies where a strided window touches nothing but pads, and wrong sums where
-    a group has one input channel and several output channels. Both are rare; another way is as good.
-    """
-    if filter.codes.shape[3] == 1 and filter.codes.shape[0] > filter.groups:
-        return False
-    tall = effective_filter(window.filter_h, window.dilation_h)
-    wide = effective_filter(window.filter_w, window.dilation_w)
-    pads_inside = max(window.pad_top, window.pad_bottom) < tall and max(window.pad_left, window.pad_right) < wide
-    return pads_inside and shape[1] >= tall and shape[2] >= wide
 
 
 def _split_sums(
@@ -130,9 +133,9 @@ def _split_sums(
 
 
 def _quantized_sums(filter: Filter, window: Window, zero_point: int, dtype: np.dtype, shape: tuple[int, ...]) -> Sums:
-    weights = torch.from_numpy(filter.codes.astype(np.int8)).permute(0, 3, 1, 2)
+    weights = channels_second(torch.from_numpy(filter.codes.astype(np.int8)))
     zero = zero_point if dtype == np.uint8 else zero_point + 128
-    pad, pads, padded = _pads(window, shape)
+    pad, pads, padded = torch_pads(window, shape)
     stride, dilation = [window.stride_h, window.stride_w], [window.dilation_h, window.dilation_w]
     scales = torch.ones(weights.shape[0])
     zeros = torch.zeros(weights.shape[0], dtype=torch.int64)
@@ -145,7 +148,7 @@ def _quantized_sums(filter: Filter, window: Window, zero_point: int, dtype: np.d
         codes = unsigned(x)
         if pads is not None:
             codes = surrounded(codes, pads, zero)
-        image = tensor_of(codes).permute(0, 3, 1, 2)
+        image = channels_second(tensor_of(codes))
         out = convolve(
             image, 1.0, zero, packed, scales, zeros, None, stride, pad, dilation, filter.groups, 1.0, 0,
             torch.float32, "none", [], "",
@@ -157,15 +160,15 @@ def _quantized_sums(filter: Filter, window: Window, zero_point: int, dtype: np.d
 
 def _float_sums(filter: Filter, window: Window, zero_point: int, largest: int) -> Sums:
     kind = np.float32 if largest < EXACT_FLOAT32 else np.float64
-    weights = torch.from_numpy(filter.codes.astype(kind)).permute(0, 3, 1, 2)
+    weights = channels_second(torch.from_numpy(filter.codes.astype(kind)))
 
     def run(x: np.ndarray) -> np.ndarray:
-        pad, pads, _ = _pads(window, x.shape)
+        pad, pads, _ = torch_pads(window, x.shape)
         centered = np.subtract(x, zero_point, dtype=kind)
         if pads is not None:
             centered = surrounded(centered, pads, 0)
         out = torch.conv2d(
-            torch.from_numpy(centered).permute(0, 3, 1, 2), weights, None, (window.stride_h, window.stride_w), pad,
+            channels_second(torch.from_numpy(centered)), weights, None, (window.stride_h, window.stride_w), pad,
             (window.dilation_h, window.dilation_w), filter.groups,
         )  # fmt: skip
         acc = rows_of(out)
@@ -180,14 +183,20 @@ def rows_of(image: torch.Tensor) -> np.ndarray:
     return image.permute(0, 2, 3, 1).reshape(-1, image.shape[1]).numpy()
 
 
-def _pads(
+def torch_pads(
     window: Window, shape: tuple[int, ...]
 ) -> tuple[list[int], tuple[int, int, int, int] | None, tuple[int, ...]]:
-    """(symmetric pads torch can do itself, pads to make beforehand, shape after those)."""
-    if window.pad_top == window.pad_bottom and window.pad_left == window.pad_right:
-        return [window.pad_top, window.pad_left], None, tuple(shape)
+    """(symmetric pads torch may do itself, pads to make beforehand, shape after those) for a map [n, h, w, c].
+
+    A strided window that touches nothing but pads makes oneDNN crash (torch 2.13): such pads are made beforehand.
+    """
     pads = (window.pad_top, window.pad_bottom, window.pad_left, window.pad_right)
     n, h, w, c = shape
+    tall = effective_filter(window.filter_h, window.dilation_h)
+    wide = effective_filter(window.filter_w, window.dilation_w)
+    inside = max(pads[:2]) < tall <= h and max(pads[2:]) < wide <= w
+    if pads[0] == pads[1] and pads[2] == pads[3] and (inside or not any(pads)):
+        return [pads[0], pads[2]], None, tuple(shape)
     return [0, 0], pads, (n, h + pads[0] + pads[1], w + pads[2] + pads[3], c)
 
 
