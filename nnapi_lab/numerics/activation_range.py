@@ -42,9 +42,7 @@ def clamp_float(values: npt.ArrayLike, fuse: int) -> npt.NDArray[np.float32]:
     return np.minimum(np.maximum(np.asarray(values, np.float32), lo), hi)
 
 
-def quantized_range(
-    fuse: int, scale: float, zero_point: int, qmin: int = 0, qmax: int = 255
-) -> tuple[int, int]:
+def quantized_range(fuse: int, scale: float, zero_point: int, qmin: int = 0, qmax: int = 255) -> tuple[int, int]:
     """Clamping range of a fuse code for codes of the given scale and zero point, within [qmin, qmax].
 
     A bound v becomes zero_point + rha(f32(v / scale)), with a float32 division. RELU6 at scale 0.096 clamps

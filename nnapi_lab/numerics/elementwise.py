@@ -108,9 +108,7 @@ def hard_swish_table(quant: AffineLike, quant_out: AffineLike, dtype: npt.DTypeL
     hires_scale = np.float32(1 / 128) * np.float32(quant.scale)
     to_out = quantize_multiplier(float(hires_scale / np.float32(quant_out.scale)))
     if to_out.exponent > 0:
-        raise ValueError(
-            f"HARD_SWISH needs scale_in < 128 scale_out, not {quant.scale:g} and {quant_out.scale:g}"
-        )
+        raise ValueError(f"HARD_SWISH needs scale_in < 128 scale_out, not {quant.scale:g} and {quant_out.scale:g}")
     to_unit = quantize_multiplier(float(hires_scale / np.float32(3 / 32768)))
     hires = wrap((every_code(dtype) - quant.zero_point) << 7, 16)
     before_shift = saturating_rounding_doubling_high_mul(hires, downscale_multiplier_to_16(to_out), 16)
@@ -136,9 +134,7 @@ def rsqrt_codes(codes: Codes, quant: AffineLike, quant_out: AffineLike) -> Codes
     return look_up(codes, quantize(inverse, quant_out.scale, quant_out.zero_point, codes.dtype))
 
 
-def prelu_codes(
-    codes: Codes, quant: AffineLike, alpha: Codes, quant_alpha: AffineLike, quant_out: AffineLike
-) -> Codes:
+def prelu_codes(codes: Codes, quant: AffineLike, alpha: Codes, quant_alpha: AffineLike, quant_out: AffineLike) -> Codes:
     """x >= 0: R(x; f32(s / s_out)); x < 0: R(x alpha; f32(s s_alpha) / s_out); + z_out, saturated.
 
     x and alpha are codes minus zero point and broadcast as NumPy does. The positive multiplier is a float32
@@ -183,9 +179,7 @@ def mul_codes(
     Operands broadcast as NumPy does. Raises ValueError unless s_out > s_a s_b, at every feature level.
     Source: AOSP 13 `Broadcast.cpp`.
     """
-    multiplier = quantize_multiplier_smaller_than_one(
-        product_multiplier(quant_a.scale, quant_b.scale, quant_out.scale)
-    )
+    multiplier = quantize_multiplier_smaller_than_one(product_multiplier(quant_a.scale, quant_b.scale, quant_out.scale))
     product = (a.astype(np.int64) - quant_a.zero_point) * (b.astype(np.int64) - quant_b.zero_point)
     return _finish(product, multiplier, quant_out, fuse, a.dtype)
 
@@ -212,9 +206,7 @@ def _sum_codes(
     return _finish(term_a.astype(np.int64) + term_b, to_out, quant_out, fuse, a.dtype)
 
 
-def _finish(
-    acc: IntArray, multiplier: Multiplier, quant_out: AffineLike, fuse: int, dtype: np.dtype[Any]
-) -> Codes:
+def _finish(acc: IntArray, multiplier: Multiplier, quant_out: AffineLike, fuse: int, dtype: np.dtype[Any]) -> Codes:
     lo, hi = quantized_range(fuse, quant_out.scale, quant_out.zero_point, *code_limits(dtype))
     return requantize_accumulator(acc, multiplier, quant_out.zero_point, lo, hi, dtype)
 

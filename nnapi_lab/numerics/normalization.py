@@ -31,8 +31,6 @@ def l2_normalization_codes(codes: npt.NDArray[Any], zero_point: int, axis: int =
         x = x << np.maximum(exponent, 0)
     else:
         x = x * 128
-    level = rounding_divide_by_pot(
-        saturating_rounding_doubling_high_mul(wrap(x), mantissa), np.maximum(-exponent, 0)
-    )
+    level = rounding_divide_by_pot(saturating_rounding_doubling_high_mul(wrap(x), mantissa), np.maximum(-exponent, 0))
     lo, hi = code_limits(codes.dtype)
     return np.clip(level.astype(np.int64) + lo + 128, lo, hi).astype(codes.dtype)

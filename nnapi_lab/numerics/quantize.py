@@ -38,9 +38,7 @@ def code_limits(dtype: npt.DTypeLike) -> tuple[int, int]:
     return int(info.min), int(info.max)
 
 
-def quantize(
-    values: npt.ArrayLike, scale: float, zero_point: int, dtype: npt.DTypeLike = np.uint8
-) -> npt.NDArray[Any]:
+def quantize(values: npt.ArrayLike, scale: float, zero_point: int, dtype: npt.DTypeLike = np.uint8) -> npt.NDArray[Any]:
     """clamp(zero_point + rha(f32(x / scale))): QUANTIZE, all in float32.
 
     NaN, +infinity and anything huge give the largest code, -infinity the smallest: the reference asks
@@ -62,9 +60,7 @@ def dequantize(codes: npt.ArrayLike, scale: float, zero_point: int = 0) -> npt.N
     return np.float32(scale) * (np.asarray(codes, np.int64) - zero_point).astype(np.float32)
 
 
-def dequantize_per_channel(
-    codes: npt.ArrayLike, scales: npt.ArrayLike, channel_dim: int
-) -> npt.NDArray[np.float32]:
+def dequantize_per_channel(codes: npt.ArrayLike, scales: npt.ArrayLike, channel_dim: int) -> npt.NDArray[np.float32]:
     """f32(s_c q), zero point 0, one scale per index along `channel_dim`: TENSOR_QUANT8_SYMM_PER_CHANNEL.
 
     Raises ValueError when the number of scales is not the size of that dimension.
@@ -78,9 +74,7 @@ def dequantize_per_channel(
     return scales.reshape(shape) * codes.astype(np.float32)
 
 
-def quantize_per_channel(
-    values: npt.ArrayLike, scales: npt.ArrayLike, channel_dim: int
-) -> npt.NDArray[np.int8]:
+def quantize_per_channel(values: npt.ArrayLike, scales: npt.ArrayLike, channel_dim: int) -> npt.NDArray[np.int8]:
     """clamp(rha(f32(x / s_c))) as int8 with zero point 0, one scale per index along `channel_dim`.
 
     NNAPI has no such operation; this is how weights and constants are prepared, with NNAPI's own rounding.
@@ -88,9 +82,7 @@ def quantize_per_channel(
     values = np.asarray(values, np.float32)
     scales = np.asarray(scales, np.float32)
     if scales.shape != (values.shape[channel_dim],):
-        raise ValueError(
-            f"{scales.size} scales for {values.shape[channel_dim]} channels (axis {channel_dim})"
-        )
+        raise ValueError(f"{scales.size} scales for {values.shape[channel_dim]} channels (axis {channel_dim})")
     shape = [1] * values.ndim
     shape[channel_dim] = scales.size
     return np.clip(round_half_away(values / scales.reshape(shape)), -128, 127).astype(np.int8)

@@ -108,9 +108,7 @@ def product_multiplier(scale_a: float, scale_b: float, scale_out: float) -> floa
     return float(np.float32(scale_a) * np.float32(scale_b)) / float(np.float32(scale_out))
 
 
-def product_multipliers(
-    scale_in: float, filter_scales: Iterable[float], scale_out: float
-) -> ChannelMultipliers:
+def product_multipliers(scale_in: float, filter_scales: Iterable[float], scale_out: float) -> ChannelMultipliers:
     """Multipliers f32(scale_in s_c) / scale_out of a filter with one scale per output channel."""
     return quantize_multipliers(product_multiplier(scale_in, scale, scale_out) for scale in filter_scales)
 
@@ -133,9 +131,7 @@ def multiply_by_quantized_multiplier(
     acc = np.asarray(acc).astype(np.int32, copy=False)
     if np.any(exponent > 0):
         acc = (acc.astype(np.int64) << np.maximum(exponent, 0)).astype(np.int32)
-    return rounding_divide_by_pot(
-        saturating_rounding_doubling_high_mul(acc, mantissa), np.maximum(-exponent, 0)
-    )
+    return rounding_divide_by_pot(saturating_rounding_doubling_high_mul(acc, mantissa), np.maximum(-exponent, 0))
 
 
 def requantize_accumulator(

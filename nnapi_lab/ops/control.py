@@ -170,9 +170,7 @@ def _carried_shape(body: OperandType, first: OperandType | None) -> Shape | None
     if body.shape is None or first is None or first.shape is None or len(first.shape) != len(body.shape):
         return body.shape
     # A size the body leaves open may grow from round to round.
-    return tuple(
-        b if isinstance(b, Dim) else agreed(b, a) for b, a in zip(body.shape, first.shape, strict=True)
-    )
+    return tuple(b if isinstance(b, Dim) else agreed(b, a) for b, a in zip(body.shape, first.shape, strict=True))
 
 
 def while_(
@@ -213,9 +211,7 @@ def _body_count(call: Call) -> str | None:
     least = max(1, len(call.declared))
     if least <= len(types) <= len(call["args"]):
         return None
-    return (
-        f"body_model gives {len(types)} results; {least} are wanted and {len(call['args'])} arguments given"
-    )
+    return f"body_model gives {len(types)} results; {least} are wanted and {len(call['args'])} arguments given"
 
 
 def _body_changes(call: Call) -> str | None:

@@ -78,9 +78,7 @@ def effective_filter(size: Size, dilation: int | None) -> Size:
     return (size - 1) * dilation + 1
 
 
-def out_size(
-    size: Size, window: Size | None, stride: int | None, before: int | None, after: int | None
-) -> Size:
+def out_size(size: Size, window: Size | None, stride: int | None, before: int | None, after: int | None) -> Size:
     """(size - window + stride + before + after) / stride for explicit pads; 0 if the window does not fit."""
     if not (isinstance(size, int) and isinstance(window, int)):
         return UNKNOWN

@@ -37,9 +37,7 @@ def padded_type(call: Call) -> tuple[OperandType, ...]:
 def pairs_of(call: Call) -> list[tuple[int, int]] | None:
     """(before, after) per axis, None while `paddings` is not known."""
     value = call.value("paddings")
-    return (
-        None if value is None else [(int(before), int(after)) for before, after in np.reshape(value, (-1, 2))]
-    )
+    return None if value is None else [(int(before), int(after)) for before, after in np.reshape(value, (-1, 2))]
 
 
 def pad(input: np.ndarray, paddings: np.ndarray, *, call: Call) -> np.ndarray:

@@ -334,9 +334,7 @@ SPECS = (
         kernel=channel_shuffle,
         source="AOSP 13 ChannelShuffle.cpp",
         constraints=(
-            Constraint(
-                "C1", "the axis is one of the input's, negative ones counting from the end", _axis_seen
-            ),
+            Constraint("C1", "the axis is one of the input's, negative ones counting from the end", _axis_seen),
             Constraint("C2", "the size along the axis is divisible by num_groups", _groups_seen),
         ),
     ),
