@@ -78,8 +78,7 @@ def examine() -> Iterator[Check]:
     yield program_check("dot", ("dot",), "graphs laid out by Graphviz; without it the built-in layout is used",
                         "apt-get install graphviz (conda: graphviz)")  # fmt: skip
     yield chromium_check()
-    yield program_check("C compiler", ("gcc", "cc", "clang"), "lab.device: the stand-in for libneuralnetworks.so",
-                        "apt-get install gcc (conda: c-compiler)")  # fmt: skip
+    yield compiler_check()
 
 
 def doctor_text(checks: Sequence[Check]) -> str:
@@ -163,6 +162,18 @@ def program_check(name: str, programs: Sequence[str], purpose: str, fix: str) ->
     """The first of some programs on the PATH."""
     found = next(filter(None, map(shutil.which, programs)), None)
     return Check(name, "ok" if found else "missing", found or "not on the PATH", purpose, "" if found else fix)
+
+
+def compiler_check() -> Check:
+    """What makes the stand-in for libneuralnetworks.so, and whether it is made already; nothing is compiled here."""
+    from nnapi_lab.device import library
+
+    made = library.built_at().exists()
+    program, purpose = library.compiler(), "lab.device: the stand-in for libneuralnetworks.so"
+    if program is None:
+        detail = "not on the PATH; the library made earlier is used" if made else "not on the PATH"
+        return Check("C compiler", "missing", detail, purpose, "apt-get install gcc (conda: c-compiler)")
+    return Check("C compiler", "ok", f"{program}, library {'made' if made else 'made on first use'}", purpose)
 
 
 def chromium_check() -> Check:

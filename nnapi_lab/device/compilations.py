@@ -21,6 +21,7 @@ PRIORITIES = (90, 100, 110)  # LOW, MEDIUM, HIGH
 TOKEN_BYTES = 32
 
 _alive: weakref.WeakSet[Compilation] = weakref.WeakSet()
+_is_forked = False
 
 
 class Compilation:
@@ -45,6 +46,8 @@ class Compilation:
         """Raises InvalidModel naming each operation that no device takes, DeviceError when called twice."""
         self.must_be_open()
         self._tried = True
+        if _is_forked:
+            _without_torch_threads()
         refused = refusal_findings(self.model, self.devices)
         if refused:
             raise InvalidModel(refused)
@@ -52,6 +55,8 @@ class Compilation:
 
     def run(self, arrays: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """One execution. Raises SimulationError for what does not fit or fails."""
+        if _is_forked:
+            _without_torch_threads()
         with self._lock:
             return self._finished().run(arrays)
 
@@ -84,8 +89,18 @@ class Compilation:
 
 def _after_fork() -> None:
     """In a forked child, a thread that held a lock is gone; its lock would stay closed."""
+    global _is_forked
+    _is_forked = True
     for compilation in list(_alive):
         compilation.renew_lock()
+
+
+def _without_torch_threads() -> None:
+    """A forked child has none of the threads that torch's kernels share their work with, and would wait for them."""
+    import torch
+
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
 
 
 os.register_at_fork(after_in_child=_after_fork)

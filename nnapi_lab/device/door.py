@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import sys
 import threading
 import traceback
@@ -17,7 +18,11 @@ from nnapi_lab.device import building as building
 from nnapi_lab.device import faults, library, virtual
 from nnapi_lab.device import running as running
 from nnapi_lab.device.state import State, answers
+from nnapi_lab.encode import encode, torch_module
 from nnapi_lab.encode.archive import Archive, read_torch
+from nnapi_lab.encode.words import Names
+from nnapi_lab.errors import NnapiLabError
+from nnapi_lab.rewrites.lowered import Lowered
 from nnapi_lab.validate import require_valid
 
 VARIABLE = "LIBNEURALNETWORKS_PATH"
@@ -68,22 +73,48 @@ def state() -> State:
     return _installed[1]
 
 
-def run(path: str | os.PathLike[str], *inputs: Any) -> Any:
-    """Run a saved model through PyTorch's own loader, on the simulator; its own converter's files as well.
+def run(source: Any, *inputs: Any) -> Any:
+    """Run a saved model, or a lowered one as it would be saved, through PyTorch's own loader on the simulator.
 
-    The file is read and held against the standard before the loader, which trusts it, sees it. Raises FormatError or
-    InvalidModel for what it holds, SimulationError for what fails while it runs: never "failed with error 4".
+    `source`: the path of a `.pt`, of ours or of PyTorch's own converter, or what `nnapi_lab.lower` returned. A file is
+    read and held against the standard before the loader, which trusts it, sees it. Raises FormatError or InvalidModel
+    for what it holds, SimulationError for what fails while it runs, naming operation and (for a lowered model)
+    TorchScript node: never "failed with error 4".
     """
+    held, (module, names, lowered) = state(), _opened(source)
+    with held.naming(names):
+        try:
+            with original_errors():
+                return module(*inputs)
+        except NnapiLabError as error:
+            for note in _nodes(error, lowered):
+                error.add_note(note)
+            raise
+
+
+def _opened(source: Any) -> tuple[Any, Names | None, Lowered | None]:
+    """The TorchScript module, what its operands are called, and how it was lowered."""
     import torch
 
-    shown = os.fspath(path)
+    lowered = source if isinstance(source, Lowered) else getattr(source, "result", None)
+    if isinstance(lowered, Lowered):
+        return torch_module(lowered), encode(lowered.model).names, lowered
+    shown = os.fspath(source)
     require_valid(read_torch(shown))
     with Archive(shown) as archive:
         names = archive.names()
-    held = state()
-    module = torch.jit.load(shown)
-    with held.naming(names), original_errors():
-        return module(*inputs)
+    return torch.jit.load(shown), names, None
+
+
+def _nodes(error: BaseException, lowered: Lowered | None) -> Iterator[str]:
+    """The TorchScript nodes behind the operands that an error names."""
+    if lowered is None:
+        return
+    for name in dict.fromkeys(re.findall(r"%([\w.]+)", str(error))):
+        for value in lowered.origins.get(name.rstrip("."), ())[-1:]:
+            node = lowered.graph.producer(value)
+            if node is not None:
+                yield f"TorchScript: {lowered.graph.line(node)}"
 
 
 @contextmanager
