@@ -13,7 +13,8 @@ from nnapi_lab.torchscript.site import Site
 
 @lowers("aten::split", "aten::split_with_sizes", "aten::chunk", "aten::tensor_split", "aten::unsafe_chunk",
         "aten::unsafe_split", "aten::unsafe_split_with_sizes",
-        ignores=("split_size", "split_sizes", "chunks", "sections", "indices", "tensor_indices_or_sections"))  # fmt: skip
+        ignores=("split_size", "split_sizes", "chunks", "sections", "indices",
+                 "tensor_indices_or_sections"))  # fmt: skip
 def split(site: Site, self: TorchValue, dim: int = 0) -> None:
     """SPLIT where the parts are equal, one slice per part otherwise."""
     take_apart(site, self, dim, keep=True)
