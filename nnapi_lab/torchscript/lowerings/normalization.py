@@ -77,18 +77,11 @@ def _over(dims: tuple[int, ...], layout: Layout, view: tuple[int, ...]) -> tuple
 # --- groups and channels -------------------------------------------------------------------------------------
 
 
-@lowers("aten::group_norm", ignores=_CUDNN)
+@lowers("aten::group_norm", "quantized::group_norm", ignores=(*_CUDNN, *_OUT))
 def group_norm(
     site: Site, input: TorchValue, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> None:
     _grouped(site, input, num_groups, weight, bias, eps)
-
-
-@lowers("quantized::group_norm", ignores=_OUT)
-def quantized_group_norm(
-    site: Site, qx: TorchValue, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> None:
-    _grouped(site, qx, num_groups, weight, bias, eps)
 
 
 def _grouped(site: Site, input: TorchValue, groups: int, weight: Any, bias: Any, eps: float) -> None:

@@ -162,9 +162,14 @@ def softshrink(site: Site, self: TorchValue, lambd: float = 0.5) -> None:
 
 @lowers("aten::threshold", "aten::threshold_")
 def threshold(site: Site, self: TorchValue, threshold: float, value: float) -> None:
-    chain = Chain(site, [self], "SELECT(x > threshold, x, value)")
-    x = chain.read(self)
-    above = chain("GREATER", x, threshold)
+    replaced_below(site, self, threshold, value)
+
+
+def replaced_below(site: Site, input: TorchValue, bound: float, value: float) -> None:
+    """x above `bound`, `value` everywhere else."""
+    chain = Chain(site, [input], "SELECT(x > threshold, x, value)")
+    x = chain.read(input)
+    above = chain("GREATER", x, bound)
     chain.done("SELECT", above, *chain.spread(above, x, value))
 
 
