@@ -20,12 +20,12 @@ from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side, torch_side
 from nnapi_lab.torchscript.site import Site
 
-_CUDNN = ("cudnn_enable", "cudnn_enabled")
+_CUDNN = ("cudnn_enabled",)
 _OUT = ("output_scale", "output_zero_point")
 _RMS = {"rule": DECOMPOSED, "facts": {"formula": "x · RSQRT(MEAN(x²) + eps)"}}
 
 
-@lowers("aten::layer_norm", "quantized::layer_norm", ignores=(*_CUDNN, *_OUT))
+@lowers("aten::layer_norm", "quantized::layer_norm", ignores=("cudnn_enable", *_OUT))
 def layer_norm(
     site: Site, input: TorchValue, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None,
     eps: float = 1e-5,
