@@ -14,6 +14,7 @@ from tests.lowering.against_torch import Written, kinds_of, refusals, rules_of, 
 
 ROWS: dict[str, Callable[[Tensor], Any]] = {
     "dropout": lambda x: F.dropout(x, 0.5, False),
+    "dropout_in_place": lambda x: F.dropout(x.clone(), 0.5, False, inplace=True),
     "dropout2d": lambda x: F.dropout2d(x, 0.5, False),
     "clone": lambda x: x.clone(),
     "detach": lambda x: x.detach(),

@@ -77,15 +77,25 @@ def test_flatten_moves_weight_columns_not_data() -> None:
     assert float(weights.value[0, (2 * 8 + 3) * 4 + 1]) == linear.weight[0, (1 * 6 + 2) * 8 + 3].item()
 
 
+NO_BIAS: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
+    "two_computed": (lambda fc, x, y: x @ y, ((3, 4), (4, 5))),
+    "scaled_addmm": (lambda fc, x: torch.addmm(fc.bias, x, fc.weight.t(), beta=2), ((3, 4),)),
+    # A column or a full matrix is no bias: it was once added as a row.
+    "addmm_column": (lambda fc, x: torch.addmm(fc.bias.reshape(5, 1), x, fc.weight.t()), ((5, 4),)),
+    "addmm_matrix": (lambda fc, x: torch.addmm(fc.weight.t(), x, fc.weight.t()), ((4, 4),)),
+}
+
+
+@pytest.mark.parametrize("name", NO_BIAS)
+def test_products_that_are_no_linear_layer(name: str) -> None:
+    formula, shapes = NO_BIAS[name]
+    same_numbers(Written(formula, nn.Linear(4, 5)), tuple(torch.randn(shape) for shape in shapes))
+
+
 REFUSED: dict[str, tuple[Callable[..., Any], tuple[tuple[int, ...], ...], str]] = {
     "vector": (lambda fc, x: fc(x), ((4,),), "FULLY_CONNECTED.RANK"),
-    "two_computed": (lambda fc, x, y: x @ y, ((3, 4), (4, 5)), "MATMUL"),
     "computed_weight": (lambda fc, x, y: F.linear(x, y), ((3, 4), (5, 4)), "LINEAR_WEIGHT"),
     "computed_bias": (lambda fc, x, y: F.linear(x, fc.weight, y), ((3, 4), (5,)), "LINEAR_BIAS"),
-    "scaled_addmm": (lambda fc, x: torch.addmm(fc.bias, x, fc.weight.t(), beta=2), ((3, 4),), "ADDMM"),
-    # A column or a full matrix is no bias: it was once added as a row.
-    "addmm_column": (lambda fc, x: torch.addmm(fc.bias.reshape(5, 1), x, fc.weight.t()), ((5, 4),), "ADDMM"),
-    "addmm_matrix": (lambda fc, x: torch.addmm(fc.weight.t(), x, fc.weight.t()), ((4, 4),), "ADDMM"),
 }
 
 

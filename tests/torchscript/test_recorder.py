@@ -6,7 +6,6 @@ folded by mistake shows there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -442,17 +441,3 @@ def test_structure_of_the_outputs(model: type[Base], structure: Any, how: str) -
     module = HOW[how](model().eval())
     same_on_other_inputs(module)
     assert capture(module, X).graph.structure == structure
-
-
-def test_every_inplace_kind_with_a_lowering_has_a_functional_twin() -> None:
-    """Without one, recording would write into the example values."""
-    from nnapi_lab.torchscript.interpret import functional_twin
-    from nnapi_lab.torchscript.registry import LOWERINGS
-
-    overloads: Callable[[str], list[str]] = lambda kind: [  # noqa: E731
-        schema.overload_name for schema in torch._C._jit_get_schemas_for_operator(kind)
-    ]
-    kinds = [kind for kind in LOWERINGS if kind.endswith("_") and not kind.endswith("__")]
-    assert kinds
-    for kind in kinds:
-        assert any(functional_twin(kind, overload) != kind for overload in overloads(kind)), kind
