@@ -44,7 +44,8 @@ class Captured:
 
     `bindings`: constant value name → torch object (tensor, packed parameters, number), for execution;
     `engine`: the quantized engine to execute under; `example_inputs`: as given, flattened to a tuple;
-    `warnings`: what tracing turned into constants although Python computed it from the inputs.
+    `warnings`: what tracing turned into constants although Python computed it from the inputs,
+    and where PyTorch's own result is not what the operator says.
     """
 
     graph: TorchGraph
@@ -75,7 +76,7 @@ def capture(model: Any, example_inputs: Any, name: str = "", progress: Progress 
             scripted = model if isinstance(model, torch.jit.ScriptModule) else trace(model, inputs, warned)
             recorder = Recorder(scripted, name, progress)
             graph = recorder.record(inputs)
-    return Captured(graph, recorder.bindings, engine, inputs, scripted, tuple(warned))
+    return Captured(graph, recorder.bindings, engine, inputs, scripted, (*warned, *dict.fromkeys(recorder.warnings)))
 
 
 def load_script(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
@@ -122,11 +123,16 @@ def check_module(model: Any) -> None:
         raise CaptureError(
             f"a {type(model).__name__} cannot be lowered; give an nn.Module, a ScriptModule or the path of a .pt"
         )
-    if model.training or any(module.training for module in model.modules()):
+    if model.training or any(module.training for module in model.modules() if not _is_quantized_layer(module)):
         raise CaptureError("the model is in training mode; call model.eval() before lowering it")
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
             raise CaptureError(f"{name} is on {tensor.device}; move the model to the CPU with model.cpu()")
+
+
+def _is_quantized_layer(module: torch.nn.Module) -> bool:
+    """A layer of torch.ao.nn: convert_fx leaves them marked as training, which means nothing to them."""
+    return type(module).__module__.startswith("torch.ao.nn.")
 
 
 def trace(model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], warned: list[str]) -> torch.jit.ScriptModule:

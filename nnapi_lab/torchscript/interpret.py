@@ -48,6 +48,10 @@ _PRIMS: dict[str, Callable[..., Any]] = {
     "aten::warn": lambda *args: None,
 }
 
+# torch's qnnpack clamp copies a channels-last tensor's bytes as they lie into a row-major result, which scrambles
+# it (seen with torch 2.13; the code is that of PyTorch pull request 35779). Other engines keep the order.
+_SCRAMBLERS = frozenset({"aten::hardtanh", "aten::relu6", "aten::clamp"})
+
 _OF_ANYTHING = ("aten::__is__", "aten::__isnot__")  # asked of tensors too: "is it None"
 
 
@@ -87,8 +91,11 @@ def evaluate(kind: str, overload: str, arguments: list[Any], outputs: int) -> tu
     """Run one operator on torch objects and return its outputs as a tuple.
 
     `overload` is torch's overload name ("Tensor"; often empty). In-place kinds must have been replaced by their
-    `functional_twin`. Raises UnknownOperator, or whatever torch raises.
+    `functional_twin`. Where torch `scrambles`, the result is what the operator says. Raises UnknownOperator, or
+    whatever torch raises.
     """
+    if scrambles(kind, arguments):
+        arguments = [arguments[0].contiguous(), *arguments[1:]]
     prim = _PRIMS.get(kind)
     if prim is not None and (kind in _OF_ANYTHING or not (kind.startswith("aten::__") and _is_tensor_pair(arguments))):
         result = prim(*arguments)
@@ -97,6 +104,14 @@ def evaluate(kind: str, overload: str, arguments: list[Any], outputs: int) -> tu
     if outputs == 0:
         return ()
     return (result,) if outputs == 1 else tuple(result)
+
+
+def scrambles(kind: str, arguments: list[Any]) -> bool:
+    """True when torch's active engine puts the result's elements in wrong places: its clamp, channels last."""
+    if kind not in _SCRAMBLERS or torch.backends.quantized.engine != "qnnpack":
+        return False
+    tensor = arguments[0]
+    return isinstance(tensor, torch.Tensor) and tensor.is_quantized and not tensor.is_contiguous()
 
 
 def _is_tensor_pair(arguments: list[Any]) -> bool:

@@ -22,6 +22,7 @@ from nnapi_lab.torchscript.interpret import (
     evaluate,
     functional_twin,
     operator_schema,
+    scrambles,
 )
 from nnapi_lab.torchscript.sources import module_path, python_line
 from nnapi_lab.torchscript.tensors import plain_constant, torch_type
@@ -43,6 +44,7 @@ PATTERNED = frozenset(
     }
 )  # fmt: skip
 LOOP_LIMIT = 10_000  # unrolled iterations of one loop
+IDLE_SHARE = 0.01  # outliers of the calibration may lie above
 OVERLAP_LIMIT = 1 << 22  # elements of two views whose overlap is worked out
 
 
@@ -80,8 +82,10 @@ class Recorder:
     name: str
     progress: Callable[[str, int, int], None] | None = None
     bindings: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     values: dict[str, TorchValue] = field(default_factory=dict)
     nodes: list[TorchNode] = field(default_factory=list)
+    _upper_codes: list[float] = field(default_factory=list)  # of each quint8 value: share of codes above 127
     _taken: dict[str, int] = field(default_factory=dict)  # names in use, and how many share the stem
     _sharing: dict[int, list[Entry]] = field(default_factory=dict)  # tensors by storage address
     _owned: dict[int, str] = field(default_factory=dict)  # the module's own tensors: storage address → path
@@ -101,6 +105,7 @@ class Recorder:
         body = list(graph.nodes())
         self._total = len(body)
         self._run(body, env, top=True)
+        self._note_idle_codes()
         leaves: list[str] = []
         structure = self._structure([env[value.debugName()] for value in graph.outputs()], leaves)
         return TorchGraph(self.name, self.values, tuple(self.nodes), tuple(entered), tuple(leaves), structure)
@@ -166,6 +171,11 @@ class Recorder:
             self._overwritten(node, kind, arguments[0], entries[0])
 
     def _evaluate(self, node: Any, kind: str, arguments: list[Any]) -> tuple[Any, ...]:
+        if scrambles(kind, arguments):
+            self.warnings.append(
+                f"{self._where(node)}: PyTorch's own {kind} scrambles this tensor (its qnnpack engine takes channels "
+                "last for row-major); compared is with the numbers that are meant"
+            )
         try:
             return evaluate(kind, operator_schema(node)[0], arguments, node.outputsSize())
         except UnknownOperator as error:
@@ -224,6 +234,8 @@ class Recorder:
         unique = self._unique(f"%{name}")
         if isinstance(held, torch.Tensor):
             self.values[unique] = TorchValue(unique, torch_type(held))
+            if held.dtype == torch.quint8:
+                self._upper_codes.append((held.int_repr() > 127).float().mean().item())
             entry = Entry(unique, held, False)
             self._sharing.setdefault(_storage(held), []).append(entry)
             return entry
@@ -235,6 +247,15 @@ class Recorder:
             return Entry(unique, [] if isinstance(held, list) else (), False, "", items)
         self.values[unique] = TorchValue(unique, TorchType(type(held).__name__))
         return Entry(unique, held, False)
+
+    def _note_idle_codes(self) -> None:
+        """A warning when quantized values use the lower half of their codes only, as x86's observers leave it."""
+        if len(self._upper_codes) < 2 or max(self._upper_codes) > IDLE_SHARE:
+            return
+        self.warnings.append(
+            "on the example inputs the quantized values use codes 0 to 127 only, as the observers of x86 and fbgemm "
+            "(reduce_range) leave it; NNAPI has all 8 bits: calibrating with the qnnpack qconfig gains one"
+        )
 
     def _unique(self, name: str) -> str:
         candidate = name
