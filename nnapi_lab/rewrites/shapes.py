@@ -121,6 +121,16 @@ BROADCAST_MADE = Rule(
     source="NNAPI SELECT: all inputs have one shape; TILE (level 3) takes no TENSOR_BOOL8",
     effect="none: exact",
 )
+BROADCAST_LEFT = Rule(
+    id="shape.broadcast_left",
+    kind="shape",
+    title="Broadcast left to the operation behind it",
+    why="expand before an elementwise operation repeats what NNAPI's ADD, SUB, MUL and DIV repeat by themselves; "
+    "they read the value as it was.",
+    formula="MUL(x, expand_as(s, x)) = MUL(x, s)",
+    source="NNAPI ADD, SUB, MUL, DIV: broadcasting from the right",
+    effect="none: exact, and no copies",
+)
 BORDER_COPIED = Rule(
     id="shape.border_copied",
     kind="shape",

@@ -28,6 +28,7 @@ from nnapi_lab.torchscript.unsupported import refuse_kind
 
 LayoutChoice = Literal["auto", "nhwc", "nchw"]
 QuantizeAt = Literal["inside", "outside"]
+QuantTarget = Literal["uint8", "int8"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -38,13 +39,15 @@ def lower_graph(
     relaxed: bool = False,
     progress: Progress | None = None,
     quantize_at: QuantizeAt = "inside",
+    quant: QuantTarget = "uint8",
 ) -> Lowered:
     """Lower every node that can be; what cannot is in `refusals` of the result, which is then only partial.
 
     A refused node's results are stood in for by model inputs, so that everything behind it is tried too.
+    `quant="int8"` keeps quantized values as TENSOR_QUANT8_ASYMM_SIGNED (level 4) instead of unsigned.
     `quantize_at="outside"` leaves quantize nodes at the inputs and dequantize nodes at the outputs to the host.
     """
-    lowering = Lowering(graph, Builder(graph.name, relaxed))
+    lowering = Lowering(graph, Builder(graph.name, relaxed), signed=quant == "int8")
     refusals: list[Refusal] = []
     head, tail = _border(graph) if quantize_at == "outside" else ((), ())
     inputs = tuple(_replaced(graph.inputs, {node.inputs[0]: node.outputs[0] for node in head}))
@@ -130,7 +133,8 @@ def _lower_node(site: Site) -> None:
     if rule is None:
         refuse_kind(node)
         return
-    given = tuple(_argument(graph, graph[name]) for name in node.inputs)
+    unexpanded = site.lowering.unexpanded
+    given = tuple(_argument(graph, graph[unexpanded.get(name, name)]) for name in node.inputs)
     rule.run(site, **arguments_for(rule, node.schema, given))
 
 

@@ -16,7 +16,7 @@ from nnapi_lab.rewrites.constants import PARAMETER_TENSOR, PLACED, SCALAR_TENSOR
 from nnapi_lab.rewrites.layout import CONSTANT_PERMUTED, ELEMENTS_PICKED, TRANSPOSE_INSERTED
 from nnapi_lab.rewrites.operation import DIRECT
 from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout, Placement, folded
-from nnapi_lab.rewrites.quantization import ACTIVATION_QINT8_SHIFT
+from nnapi_lab.rewrites.quantization import ACTIVATION_QINT8_SHIFT, ACTIVATION_QUINT8_SHIFT
 from nnapi_lab.rewrites.rule import Rule, Side, Step
 from nnapi_lab.rewrites.shapes import RESHAPED
 from nnapi_lab.rewrites.types import TRUTH_AS_NUMBER
@@ -59,9 +59,11 @@ class Lowering:
     placements: dict[str, Placement] = field(default_factory=dict)
     absorbed: set[int] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)  # values a refusal left without an operand
+    unexpanded: dict[str, str] = field(default_factory=dict)  # result of an expand nobody needs → what was expanded
     stand_ins: set[str] = field(default_factory=set)  # operands in place of refused results
     returned: list[Placement] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    signed: bool = False  # quantized values as TENSOR_QUANT8_ASYMM_SIGNED
     _reshaped: dict[str, str] = field(default_factory=dict)  # result of a RESHAPE → what was reshaped
     _reshapes: dict[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
     _relaid: dict[tuple[str, Layout], str] = field(default_factory=dict)
@@ -172,7 +174,8 @@ class Site:
         held = value.constant
         if not isinstance(held, TensorData):
             raise Refused("NOT_YET", "CONSTANT", f"{value.name} is a constant of type {value.type}")
-        codes = held.array if self.code_shift(value) == 0 else held.array.astype(np.int32) + QINT8_SHIFT
+        shift = self.code_shift(value)
+        codes = held.array if shift == 0 else held.array.astype(np.int32) - shift
         array = layout.store(codes)
         array = array.reshape(folded(array.shape))
         type = OperandType(self.code_of(value), array.shape, self.quant_of(value))
@@ -363,6 +366,8 @@ class Site:
                 **arguments: Any) -> tuple[str, ...]:  # fmt: skip
         """Like `add` for an operation with several results."""
         step = self.log(rule, facts={"operation": kind, **(facts or {})})
+        if kind == "QUANTIZE":  # the only operation whose result may have either signedness
+            arguments.setdefault("code", self.code_of(self.out))
         wanted = list(names) or [f"{self.out.name}{suffix and '.' + suffix}" for suffix in suffixes]
         results = self.builder.add_all(kind, names=wanted, quant=quant, step=step, **arguments)
         self.note_operands(step, *results)
@@ -422,25 +427,39 @@ class Site:
             self.forbid("DTYPE", f"{value.name} is {dtype}, which no NNAPI tensor holds",
                         fix="convert the model or the input to float32, int32 or a quantized type",
                         source="NNAPI OperandCode")  # fmt: skip
+        if code == OperandCode.TENSOR_QUANT8_ASYMM and self.lowering.signed:
+            return OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
         return code
 
     def quant_of(self, value: TorchValue) -> Quant | PerChannel | None:
-        """The operand's quantization for a torch value: a qint8 one is shifted to unsigned."""
+        """The operand's quantization for a torch value: shifted to the signedness quantized values have here."""
         quant = value.type.quant
-        if isinstance(quant, Quant) and value.type.dtype == "qint8":
-            return Quant(quant.scale, quant.zero_point + QINT8_SHIFT)
+        if isinstance(quant, Quant):
+            return Quant(quant.scale, quant.zero_point - self.code_shift(value))
         return quant
 
-    @staticmethod
-    def code_shift(value: TorchValue) -> int:
+    def code_shift(self, value: TorchValue) -> int:
         """What to add to NNAPI's codes to get torch's."""
+        if self.lowering.signed:
+            return QINT8_SHIFT if value.type.dtype == "quint8" else 0
         return -QINT8_SHIFT if value.type.dtype == "qint8" else 0
 
+    @property
+    def unsigned_shift(self) -> int:
+        """What to add to the codes of this model to get unsigned ones."""
+        return QINT8_SHIFT if self.lowering.signed else 0
+
+    def stored_quant(self, unsigned: Quant) -> Quant:
+        """Parameters written for unsigned codes, for the codes of this model."""
+        return Quant(unsigned.scale, unsigned.zero_point - self.unsigned_shift)
+
     def shift_step(self, value: TorchValue) -> list[Step]:
-        """The log entry of a result that torch keeps in qint8, as a list to pass on."""
-        if self.code_shift(value) == 0:
+        """The log entry of a result whose codes are not torch's, as a list to pass on."""
+        shift = self.code_shift(value)
+        if shift == 0:
             return []
-        return [self.log(ACTIVATION_QINT8_SHIFT, before=[torch_side(value)], facts={"shift": QINT8_SHIFT})]
+        rule = ACTIVATION_QUINT8_SHIFT if shift > 0 else ACTIVATION_QINT8_SHIFT
+        return [self.log(rule, before=[torch_side(value)], facts={"shift": -shift})]
 
     # --- looking around --------------------------------------------------------------------------------------
 

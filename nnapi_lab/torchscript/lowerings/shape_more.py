@@ -10,7 +10,7 @@ from nnapi_lab.ir.operand_types import OperandCode, Quant, static_shape
 from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.layout import AXIS_MAPPED
 from nnapi_lab.rewrites.placement import Layout
-from nnapi_lab.rewrites.shapes import BROADCAST_MADE, DECOMPOSED, PIXELS_SHUFFLED
+from nnapi_lab.rewrites.shapes import BROADCAST_LEFT, BROADCAST_MADE, DECOMPOSED, PIXELS_SHUFFLED
 from nnapi_lab.torchscript.layouts import padded_shape
 from nnapi_lab.torchscript.lowerings.comparison import full
 from nnapi_lab.torchscript.lowerings.identity import drop
@@ -19,6 +19,7 @@ from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.site import MOVABLE, Site
 
 B8 = OperandCode.TENSOR_BOOL8
+BROADCASTING = frozenset({"aten::mul", "aten::add", "aten::sub", "aten::div", "quantized::mul", "quantized::add"})
 MOST_PIECES = 64  # operands of one PACK
 
 
@@ -27,10 +28,14 @@ MOST_PIECES = 64  # operands of one PACK
 
 @lowers("aten::expand", "aten::expand_as", "aten::broadcast_to", ignores=("implicit", "size", "other"))
 def expand(site: Site, self: TorchValue) -> None:
-    """Copies along dimensions of size 1. (Elementwise operations broadcast by themselves, but the value exists.)"""
+    """Copies along dimensions of size 1, unless all who read them broadcast by themselves."""
     shape, target = self.type.shape or (), site.out_shape
     if shape == target:
         drop(site, self)
+        return
+    if _left_to_its_readers(site):
+        site.log(BROADCAST_LEFT, facts={"from": shape, "to": target})
+        site.lowering.unexpanded[site.out.name] = self.name
         return
     have = padded_shape(shape, len(target))
     layout = site.layout_of(self)
@@ -42,6 +47,17 @@ def expand(site: Site, self: TorchValue) -> None:
     operand = site.read(self, Layout(have, perm))
     stored = [(have[axis], target[axis]) for axis in perm]
     site.place(_repeated(site, self, operand, stored), Layout(target, perm))
+
+
+def _left_to_its_readers(site: Site) -> bool:
+    """True when only elementwise operations read the result, each beside a tensor that has its full shape."""
+    out, graph = site.out, site.graph
+    readers = graph.consumers(out.name)
+    return bool(readers) and out.name not in graph.outputs and all(
+        node.kind.removesuffix("_") in BROADCASTING
+        and any(graph[name].type.shape == site.out_shape for name in node.inputs[:2] if name != out.name)
+        for node in readers
+    )  # fmt: skip
 
 
 def _repeated(site: Site, value: TorchValue, operand: str, sizes: Sequence[tuple[int, int]]) -> str:
