@@ -15,11 +15,13 @@ from nnapi_lab.torchscript.layouts import padded_shape
 from nnapi_lab.torchscript.lowerings.comparison import full
 from nnapi_lab.torchscript.lowerings.identity import drop
 from nnapi_lab.torchscript.lowerings.shape import reshape_to, sliced, transposed, with_size
+from nnapi_lab.torchscript.permuting import moves
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.site import MOVABLE, Site
 
 B8 = OperandCode.TENSOR_BOOL8
 BROADCASTING = frozenset({"aten::mul", "aten::add", "aten::sub", "aten::div", "quantized::mul", "quantized::add"})
+LOOK_AHEAD = 8  # nodes
 MOST_PIECES = 64  # operands of one PACK
 
 
@@ -44,6 +46,9 @@ def expand(site: Site, self: TorchValue) -> None:
         perm = tuple(range(len(target)))
     else:
         perm = (*range(offset), *(axis + offset for axis in layout.perm))
+    beside = _order_beside(site)
+    if beside is not None and not moves(tuple(have[axis] for axis in perm), tuple(map(perm.index, beside))):
+        perm = beside
     operand = site.read(self, Layout(have, perm))
     stored = [(have[axis], target[axis]) for axis in perm]
     site.place(_repeated(site, self, operand, stored), Layout(target, perm))
@@ -58,6 +63,21 @@ def _left_to_its_readers(site: Site) -> bool:
         and any(graph[name].type.shape == site.out_shape for name in node.inputs[:2] if name != out.name)
         for node in readers
     )  # fmt: skip
+
+
+def _order_beside(site: Site) -> tuple[int, ...] | None:
+    """The order of the first tensor of the result's shape that it meets, looking through elementwise operations."""
+    graph, pending, met = site.graph, [site.out.name], 0
+    while pending and met < LOOK_AHEAD:
+        name = pending.pop(0)
+        for node in graph.consumers(name):
+            met += 1
+            for other in node.inputs:
+                held = site.lowering.placements.get(other)
+                if other != name and held is not None and held.layout.dims == site.out_shape:
+                    return held.layout.perm
+            pending += [output for output in node.outputs if graph[output].type.shape == site.out_shape]
+    return None
 
 
 def _repeated(site: Site, value: TorchValue, operand: str, sizes: Sequence[tuple[int, int]]) -> str:
