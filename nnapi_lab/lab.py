@@ -33,7 +33,7 @@ from nnapi_lab.text import write_nn
 from nnapi_lab.torchscript.capture import Captured, capture, checked_inputs
 from nnapi_lab.torchscript.execute import check_against_graph, run_border
 from nnapi_lab.torchscript.levels import level_refusals
-from nnapi_lab.torchscript.lower import LayoutChoice, QuantizeAt, lower_graph
+from nnapi_lab.torchscript.lower import LayoutChoice, QuantizeAt, QuantTarget, lower_graph
 from nnapi_lab.torchscript.tensors import quantized_tensor, stored_elements
 from nnapi_lab.validate import Report, check
 from nnapi_lab.validate.levels import feature_level_of
@@ -46,6 +46,7 @@ from nnapi_lab.views.text import workbench_text
 
 Progress = Callable[[str, int, int], None]
 LAYOUTS = ("auto", "nhwc", "nchw")
+QUANT_TARGETS = ("uint8", "int8")
 
 __all__ = [
     "Diagnosis", "Diff", "Explanation", "LoweredModel", "check", "diagnose", "load", "lower", "simulate",
@@ -236,6 +237,7 @@ def lower(
     on_unsupported: Literal["raise", "cpu"] = "raise",
     relaxed: bool = False,
     quantize_at: QuantizeAt | None = None,
+    quant: QuantTarget = "uint8",
     name: str = "",
     progress: Progress | None = None,
 ) -> LoweredModel:
@@ -246,17 +248,20 @@ def lower(
     `layout`: how 4-D inputs and outputs of the NNAPI model are kept. `relaxed`: float32 may be computed as float16.
     `quantize_at`: whether quantize and dequantize at the model's border become NNAPI operations ("inside") or stay
     in PyTorch ("outside", the core mode of PyTorch's tutorial); by default the module's own attribute
-    `nnapi_quantize_at`, else "inside". `name`: what to call the NNAPI model, by default the module's class.
+    `nnapi_quantize_at`, else "inside". `quant`: quantized values as unsigned codes ("uint8") or as signed ones
+    ("int8", level 4). `name`: what to call the NNAPI model, by default the module's class.
     Raises CaptureError for what is not a model we can read, LoweringError with all refusals at once.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
+    if quant not in QUANT_TARGETS:
+        raise ValueError(f"quant is {quant!r}; it is one of {', '.join(QUANT_TARGETS)}")
     if on_unsupported == "cpu":
         raise NotThereYet('on_unsupported="cpu" is not there yet; the error of "raise" lists what would fall back')
     target = feature_level_of(api_level, feature_level)
     captured = capture(model, example_inputs, name, progress)
     border: QuantizeAt = quantize_at or getattr(model, "nnapi_quantize_at", None) or "inside"
-    result = lower_graph(captured.graph, layout, relaxed, progress, border)
+    result = lower_graph(captured.graph, layout, relaxed, progress, border, quant)
     result = replace(result, warnings=(*captured.warnings, *result.warnings))
     if result.refusals:
         raise LoweringError(result.refusals)

@@ -43,6 +43,15 @@ ACTIVATION_QINT8_SHIFT = Rule(
     source="NNAPI OperandCode TENSOR_QUANT8_ASYMM",
     effect="none: exact",
 )
+ACTIVATION_QUINT8_SHIFT = Rule(
+    id="quantization.activation_signed",
+    kind="quantization",
+    title="Values quint8 to qint8: shifted by -128",
+    why="The target keeps quantized values signed (quant=\"int8\"), as many accelerators want them.",
+    formula="q' = q - 128, zp' = zp - 128",
+    source="NNAPI OperandCode TENSOR_QUANT8_ASYMM_SIGNED (feature level 4)",
+    effect="none: exact",
+)
 PER_CHANNEL = Rule(
     id="quantization.per_channel",
     kind="quantization",

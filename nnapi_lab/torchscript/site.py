@@ -34,7 +34,8 @@ CODES = {
     "qint8": OperandCode.TENSOR_QUANT8_ASYMM,
 }
 QINT8_SHIFT = 128
-MOVABLE = frozenset(CODES.values()) - {OperandCode.TENSOR_INT32, OperandCode.TENSOR_BOOL8}  # types TRANSPOSE takes
+SIGNED = OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
+MOVABLE = frozenset({*CODES.values(), SIGNED}) - {OperandCode.TENSOR_INT32, OperandCode.TENSOR_BOOL8}  # by TRANSPOSE
 
 
 def added_ones(shape: tuple[int, ...], target: tuple[int, ...]) -> list[int] | None:
@@ -428,7 +429,7 @@ class Site:
                         fix="convert the model or the input to float32, int32 or a quantized type",
                         source="NNAPI OperandCode")  # fmt: skip
         if code == OperandCode.TENSOR_QUANT8_ASYMM and self.lowering.signed:
-            return OperandCode.TENSOR_QUANT8_ASYMM_SIGNED
+            return SIGNED
         return code
 
     def quant_of(self, value: TorchValue) -> Quant | PerChannel | None:

@@ -20,6 +20,9 @@ from nnapi_lab.torchscript.lowerings import (
     norms,
     pooling,
     quantized,
+    quantized_arithmetic,
+    quantized_more,
+    quantized_units,
     recurrent,
     reduction,
     reduction_more,
@@ -34,6 +37,7 @@ from nnapi_lab.torchscript.lowerings import (
 
 FAMILIES = (
     activation, arithmetic, attention, borders, comparison, convolution, dtype, elementwise, identity,
-    indexing, joining, linear, matrix, normalization, norms, pooling, quantized, recurrent, reduction,
-    reduction_more, resizing, rounding, shape, shape_more, splitting, units, unrolled,
+    indexing, joining, linear, matrix, normalization, norms, pooling, quantized, quantized_arithmetic,
+    quantized_more, quantized_units, recurrent, reduction, reduction_more, resizing, rounding, shape,
+    shape_more, splitting, units, unrolled,
 )  # fmt: skip

@@ -64,6 +64,7 @@ def clamp(site: Site, self: TorchValue, min: float | None = None, max: float | N
 
 def fixed(site: Site, kind: str, input: TorchValue, quant: Quant, **arguments: Any) -> None:
     """An operation whose quantized output parameters are prescribed: where torch has others, float in between."""
+    quant = site.stored_quant(quant)
     if input.type.quant is None or site.quant_of(site.out) != quant:
         chain = Chain(site, [input], "", rule=DIRECT)
         chain.done(kind, chain.read(input), **arguments)

@@ -10,7 +10,7 @@ from nnapi_lab.ir.operand_types import OperandCode, OperandType, PerChannel, Qua
 from nnapi_lab.ir.torch_graph import PackedParams, TorchValue
 from nnapi_lab.numerics.requantize import quantize_multiplier
 from nnapi_lab.numerics.rounding import round_half_away
-from nnapi_lab.rewrites.constants import ZERO_BIAS
+from nnapi_lab.rewrites.constants import PLACED, ZERO_BIAS
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.quantization import (
     BIAS_INT32,
@@ -23,19 +23,18 @@ from nnapi_lab.rewrites.quantization import (
     WEIGHT_QINT8_SHIFT,
 )
 from nnapi_lab.rewrites.rule import Step
-from nnapi_lab.torchscript.layouts import agreed_layout, read_broadcast
 from nnapi_lab.torchscript.lowerings.convolution import (
     Geometry,
-    check_shape,
     extra_arguments,
     kind_and_weight,
     padded_apart,
     pair,
 )
-from nnapi_lab.torchscript.lowerings.joining import concatenate
 from nnapi_lab.torchscript.lowerings.linear import finish_linear, flattened_input
+from nnapi_lab.torchscript.lowerings.quantized_arithmetic import per_tensor
+from nnapi_lab.torchscript.maps import map_dims, place_map, read_map
 from nnapi_lab.torchscript.registry import lowers
-from nnapi_lab.torchscript.sides import array_side, torch_side
+from nnapi_lab.torchscript.sides import array_side
 from nnapi_lab.torchscript.site import QINT8_SHIFT, Site
 
 _OUT_PARAMS = ("output_scale", "output_zero_point")
@@ -45,7 +44,10 @@ BIAS_LIMIT = 2**30
 @lowers("aten::quantize_per_tensor", ignores=("scale", "zero_point", "dtype"))
 def quantize_per_tensor(site: Site, self: TorchValue) -> None:
     held = site.held(self)
-    steps = [site.log(QUANTIZED_HERE, facts={"scale": site.out.type.quant}), *site.shift_step(site.out)]
+    # FX graph mode keeps scale and zero point in buffers.
+    kept = [name for name in site.node.inputs[1:] if site.graph[name].type.is_tensor]
+    step = site.log(QUANTIZED_HERE, facts={"scale": site.out.type.quant}, values=[*kept, self.name, site.out.name])
+    steps = [step, *site.shift_step(site.out)]
     site.place(site.add("QUANTIZE", input=held.operand, quant=site.quant_of(site.out), steps=steps), held.layout)
 
 
@@ -56,19 +58,34 @@ def dequantize(site: Site, self: TorchValue) -> None:
     site.place(site.add("DEQUANTIZE", input=held.operand, steps=steps), held.layout)
 
 
+@lowers("quantized::conv1d", ignores=_OUT_PARAMS)
+def conv1d(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
+    quantized_convolution(site, qx, packed_weight, "NONE", 1)
+
+
+@lowers("quantized::conv1d_relu", ignores=_OUT_PARAMS)
+def conv1d_relu(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
+    quantized_convolution(site, qx, packed_weight, "RELU", 1)
+
+
+@lowers("quantized::conv_transpose1d", ignores=_OUT_PARAMS)
+def conv_transpose1d(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
+    quantized_convolution(site, qx, packed_weight, "NONE", 1)
+
+
 @lowers("quantized::conv2d", ignores=_OUT_PARAMS)
 def conv2d(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
-    _convolution(site, qx, packed_weight, "NONE")
+    quantized_convolution(site, qx, packed_weight, "NONE")
 
 
 @lowers("quantized::conv2d_relu", ignores=_OUT_PARAMS)
 def conv2d_relu(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
-    _convolution(site, qx, packed_weight, "RELU")
+    quantized_convolution(site, qx, packed_weight, "RELU")
 
 
 @lowers("quantized::conv_transpose2d", ignores=_OUT_PARAMS)
 def conv_transpose2d(site: Site, qx: TorchValue, packed_weight: PackedParams) -> None:
-    _convolution(site, qx, packed_weight, "NONE")
+    quantized_convolution(site, qx, packed_weight, "NONE")
 
 
 @lowers("quantized::linear", ignores=("Y_scale_i", "Y_zero_point_i"))
@@ -84,7 +101,7 @@ def linear_relu(site: Site, X: TorchValue, W_prepack: PackedParams) -> None:
 # --- weights and bias ----------------------------------------------------------------------------------------
 
 
-def _origin(site: Site) -> tuple[str, tuple[str, ...]]:
+def packed_origin(site: Site) -> tuple[str, tuple[str, ...]]:
     """Name and torch value of the packed parameters of this node."""
     packed = next(site.graph[name] for name in site.node.inputs if isinstance(site.graph[name].constant, PackedParams))
     # A linear layer keeps its packed parameters in a submodule of the same name.
@@ -92,13 +109,6 @@ def _origin(site: Site) -> tuple[str, tuple[str, ...]]:
     while len(path) > 1 and path[-1] == "_packed_params":
         path.pop()
     return ".".join(path), (packed.name,)
-
-
-def _quant(site: Site, value: TorchValue) -> Quant:
-    quant = site.quant_of(value)
-    if not isinstance(quant, Quant):
-        site.forbid("QUANTIZED_VALUE", f"{value.name} is not quantized per tensor", source="NNAPI activation types")
-    return quant
 
 
 def weight_scales(site: Site, params: PackedParams) -> Quant | PerChannel:
@@ -123,7 +133,7 @@ def fitted_scales(
     low = needed > scales
     if not low.any():
         return codes, quant, []
-    if isinstance(quant, Quant):
+    if isinstance(quant, Quant) and quant.zero_point != 0:
         site.lossy(
             "BIAS_OVERFLOW",
             f"{int(low.sum())} bias values do not fit int32 at scale {scale_in * quant.scale:.3g}",
@@ -139,7 +149,7 @@ def fitted_scales(
         after=[array_side("scales", raised[low])],
         facts={"channels": np.flatnonzero(low).tolist()},
     )
-    return shrunk, PerChannel(tuple(raised), quant.axis), [step]
+    return shrunk, PerChannel(tuple(raised), axis), [step]
 
 
 def weight_operand(
@@ -151,6 +161,9 @@ def weight_operand(
         type = OperandType(OperandCode.TENSOR_QUANT8_SYMM_PER_CHANNEL, codes.shape, PerChannel(quant.scales, axis))
         step = site.log(PER_CHANNEL, after=[array_side(f"{stem}.weight", codes, quant=type.quant)],
                         facts={"channels": len(quant.scales), "axis": axis})  # fmt: skip
+    elif site.lowering.signed:
+        type = OperandType(OperandCode.TENSOR_QUANT8_ASYMM_SIGNED, codes.shape, quant)
+        step = site.log(PLACED, after=[array_side(f"{stem}.weight", codes, quant=quant)])
     else:
         shifted = codes.astype(np.int32) + QINT8_SHIFT
         target = Quant(quant.scale, quant.zero_point + QINT8_SHIFT)
@@ -205,12 +218,13 @@ def requantized(site: Site, scale_in: float, quant: Quant | PerChannel, out: Qua
 # --- layers --------------------------------------------------------------------------------------------------
 
 
-def _convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str) -> None:
-    stem, values = _origin(site)
-    quant_in, quant_out = _quant(site, input), _quant(site, site.out)
+def quantized_convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str, spatial: int = 2) -> None:
+    """CONV_2D and its kind with the packed weights; `spatial` 1 for a sequence, whose height is 1."""
+    stem, values = packed_origin(site)
+    quant_in, quant_out = per_tensor(site, input), per_tensor(site, site.out)
     geometry = Geometry(pair(params.stride), pair(params.padding), pair(params.dilation), params.groups,
                         params.transposed, pair(params.output_padding or (0, 0)))  # fmt: skip
-    channels = (input.type.shape or ())[1]
+    channels = map_dims(input.type.shape or (), spatial)[1]
     quant = weight_scales(site, params)
     codes, quant, steps = fitted_scales(site, params.weight.array, quant, params.bias, quant_in.scale, 0)
     kind, codes_stored, rule, before, after = kind_and_weight(site, codes, geometry, channels)
@@ -221,19 +235,18 @@ def _convolution(site: Site, input: TorchValue, params: PackedParams, fuse: str)
     weight = weight_operand(site, stem, values, codes_stored, quant, axis, [*steps, moved])
     bias = bias_operand(site, stem, values, params.bias, codes_stored.shape[axis], quant_in.scale, quant)
     logged = [requantized(site, quant_in.scale, quant, quant_out), *site.shift_step(site.out)]
-    source, geometry = padded_apart(site, site.nhwc(input), geometry, codes.shape[2:])
+    source, geometry = padded_apart(site, read_map(site, input, spatial), geometry, codes.shape[2:])
     name = site.add(
         kind, input=source, filter=weight, bias=bias, fuse=fuse, quant=quant_out, steps=logged,
         facts={"layout": "NHWC"}, **geometry.arguments(),
         **extra_arguments(site, kind, codes_stored, geometry, channels),
     )  # fmt: skip
-    check_shape(site, name, site.out)
-    site.place(name, Layout.nhwc(site.out_shape))
+    place_map(site, name, spatial=spatial)
 
 
 def _linear(site: Site, input: TorchValue, params: PackedParams, fuse: str) -> None:
-    stem, values = _origin(site)
-    quant_in, quant_out = _quant(site, input), _quant(site, site.out)
+    stem, values = packed_origin(site)
+    quant_in, quant_out = per_tensor(site, input), per_tensor(site, site.out)
     operand, codes, moved = flattened_input(site, input, params.weight.array, f"{stem}.weight")
     quant = weight_scales(site, params)
     codes, quant, steps = fitted_scales(site, codes, quant, params.bias, quant_in.scale, 0)
@@ -250,7 +263,7 @@ def _linear_as_convolution(
     site: Site, input: TorchValue, operand: str, codes: np.ndarray, quant: PerChannel, bias: str, fuse: str,
     steps: list[Step],
 ) -> None:  # fmt: skip
-    stem, values = _origin(site)
+    stem, values = packed_origin(site)
     units, width = codes.shape
     rows = int(np.prod(input.type.shape or ())) // width
     filter = codes.reshape(units, 1, 1, width)
@@ -265,42 +278,10 @@ def _linear_as_convolution(
     site.place(site.reshape(name, site.out_shape, site.out, site.out.name), Layout.plain(site.out_shape))
 
 
-# --- arithmetic ----------------------------------------------------------------------------------------------
-
-
-def _binary(site: Site, kind: str, left: TorchValue, right: TorchValue, fuse: str) -> None:
-    layout = agreed_layout(site, [left, right], site.out_shape)
-    operands = [read_broadcast(site, value, layout) for value in (left, right)]
-    quant = site.quant_of(site.out)
-    step = site.log(REQUANTIZED, before=[torch_side(left), torch_side(right)], after=[torch_side(site.out)],
-                    facts={"operation": kind, "scale": quant})  # fmt: skip
-    site.place(site.add(kind, input0=operands[0], input1=operands[1], fuse=fuse, quant=quant,
-                        steps=[step, *site.shift_step(site.out)]), layout)  # fmt: skip
-
-
-@lowers("quantized::add", ignores=("scale", "zero_point"))
-def add(site: Site, qa: TorchValue, qb: TorchValue) -> None:
-    _binary(site, "ADD", qa, qb, "NONE")
-
-
-@lowers("quantized::add_relu", ignores=("scale", "zero_point"))
-def add_relu(site: Site, qa: TorchValue, qb: TorchValue) -> None:
-    _binary(site, "ADD", qa, qb, "RELU")
-
-
-@lowers("quantized::mul", ignores=("scale", "zero_point"))
-def mul(site: Site, qa: TorchValue, qb: TorchValue) -> None:
-    _binary(site, "MUL", qa, qb, "NONE")
-
-
-@lowers("quantized::cat", ignores=("scale", "zero_point"))
-def cat(site: Site, qx: Any, dim: int) -> None:
-    concatenate(site, qx, dim, site.quant_of(site.out))
+# --- activations ---------------------------------------------------------------------------------------------
 
 
 @lowers("quantized::hardswish", ignores=("output_scale", "output_zero_point"))
 def hardswish(site: Site, input: TorchValue) -> None:
     held = site.held(input)
     site.place(site.add("HARD_SWISH", input=held.operand, quant=site.quant_of(site.out)), held.layout)
-
-

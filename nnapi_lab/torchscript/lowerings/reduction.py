@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nnapi_lab.ir.torch_graph import TorchValue
+from nnapi_lab.rewrites.islands import FLOAT_ISLAND
 from nnapi_lab.rewrites.layout import AXIS_MAPPED
 from nnapi_lab.rewrites.operation import DIRECT
 from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout
@@ -13,6 +14,7 @@ from nnapi_lab.rewrites.rule import Rule, Step
 from nnapi_lab.rewrites.shapes import POOL_OVER_IMAGE
 from nnapi_lab.torchscript.lowerings.dtype import converted
 from nnapi_lab.torchscript.registry import lowers
+from nnapi_lab.torchscript.sides import torch_side
 from nnapi_lab.torchscript.site import Site
 
 
@@ -27,12 +29,8 @@ def mean(site: Site, self: TorchValue, dim: Any = None, keepdim: bool = False, d
         _mean_as_pool(site, self)
         return
     if self.type.quant is not None:
-        site.lossy(
-            "MEAN_QUANTIZED",
-            f"NNAPI's quantized MEAN truncates where PyTorch rounds (dims {list(dims)})",
-            fix="average over H and W, which becomes AVERAGE_POOL_2D",
-            source="AOSP 13 SimpleMath.cpp",
-        )
+        _mean_in_float(site, self, dims)
+        return
     reduce(site, "MEAN", self, dims)
 
 
@@ -102,6 +100,17 @@ def reduced_layout(layout: Layout, dims: Sequence[int], keep: bool) -> Layout:
         return kept if not kept.is_plain or layout.name == "NHWC" else Layout.plain(kept.dims)
     left = [axis for axis in layout.perm if axis not in dims]
     return Layout(tuple(layout.dims[axis] for axis in sorted(left)), tuple(sorted(left).index(axis) for axis in left))
+
+
+def _mean_in_float(site: Site, input: TorchValue, dims: Sequence[int]) -> None:
+    """Other quantized means through float: MEAN on codes truncates where PyTorch rounds (AOSP 13 SimpleMath.cpp)."""
+    operand, layout, axes = laid_out(site, input, dims)
+    step = site.log(FLOAT_ISLAND, before=[torch_side(input)], facts={"instead of": "MEAN on codes, which truncates"})
+    real = site.add("DEQUANTIZE", input=operand, suffix="real", steps=[step])
+    keep = keeps_dims(site, input)
+    mean = reduced(site, "MEAN", real, axes, keep=keep, name=f"{site.out.name}.mean")
+    name = site.add("QUANTIZE", input=mean, quant=site.quant_of(site.out), steps=[step, *site.shift_step(site.out)])
+    site.place(name, reduced_layout(layout, dims, keep))
 
 
 def _mean_as_pool(site: Site, input: TorchValue) -> None:
