@@ -83,6 +83,16 @@ WEIGHT_COLUMNS = Rule(
     source="NNAPI FULLY_CONNECTED input 1, [num_units, input_size]",
     effect="scrambled features: measured 16.5 against 1.9e-6 with the rewrite",
 )
+WEIGHT_ROWS = Rule(
+    id="layout.linear_rows",
+    kind="layout",
+    title="Linear weight rows permuted",
+    why="The result is viewed as a feature map that the next operation wants channels last. Permuting the weight's "
+    "rows and the bias the same way once, at compile time, gives it in that order.",
+    formula="W'[(h·W + w)·C + c, i] = W[(c·H + h)·W + w, i]; b' likewise",
+    source="NNAPI FULLY_CONNECTED inputs 1 and 2, [num_units, input_size] and [num_units]",
+    effect="none: the same sums in another order; it saves a TRANSPOSE",
+)
 CONSTANT_PERMUTED = Rule(
     id="layout.constant_permuted",
     kind="layout",

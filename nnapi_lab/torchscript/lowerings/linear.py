@@ -8,13 +8,18 @@ import numpy as np
 
 from nnapi_lab.ir.torch_graph import TensorData, TorchValue
 from nnapi_lab.rewrites.constants import PLACED, ZERO_BIAS
-from nnapi_lab.rewrites.layout import WEIGHT_COLUMNS
+from nnapi_lab.rewrites.layout import WEIGHT_COLUMNS, WEIGHT_ROWS
 from nnapi_lab.rewrites.placement import Layout
 from nnapi_lab.rewrites.rule import Step
 from nnapi_lab.rewrites.shapes import RANK_RESTORED
+from nnapi_lab.torchscript.layouts import wants_nhwc
 from nnapi_lab.torchscript.registry import lowers
 from nnapi_lab.torchscript.sides import array_side
 from nnapi_lab.torchscript.site import Site
+
+# What may lie between a linear layer and the view of its result as a map: each takes the elements as they lie.
+POINTWISE = frozenset({"aten::relu", "aten::relu6", "aten::tanh", "aten::sigmoid", "aten::dropout"})
+VIEWS = frozenset({"aten::view", "aten::reshape", "aten::unflatten"})
 
 
 @lowers("aten::linear")
@@ -30,18 +35,48 @@ def fully_connected(site: Site, input: TorchValue, weight: TorchValue, bias: Any
         site.not_yet("LINEAR_BIAS", f"the bias {bias.name} is computed by the model, not a constant")
     array = np.ascontiguousarray(data.array.T) if transposed else data.array
     operand, array, steps = flattened_input(site, input, array, weight.origin or weight.name)
+    layout = map_wanted(site)
+    if layout is not None:
+        array = in_order(array, layout)
+        steps = [*steps, site.log(WEIGHT_ROWS, facts={"dims": layout.dims[1:], "perm": layout.perm[1:]})]
     step = site.log(PLACED, values=[weight.name], after=[array_side(weight.name, array, ("out", "in"))])
     name = site.builder.constant(weight.origin or weight.name, array, values=[weight.name], steps=[*steps, step])
     for made in (*steps, step):
         site.note_operands(made, name)
-    bias_name = _bias(site, bias, array.shape[0], f"{weight.origin or weight.name}.bias")
-    finish_linear(site, input, operand, steps, weights=name, bias=bias_name)
+    bias_name = _bias(site, bias, array.shape[0], f"{weight.origin or weight.name}.bias", layout)
+    finish_linear(site, input, operand, steps, layout, weights=name, bias=bias_name)
 
 
-def _bias(site: Site, bias: Any, units: int, fallback: str) -> str:
+def map_wanted(site: Site) -> Layout | None:
+    """Channels last, when the result [n, units] is viewed as a map [n, c, h, w] of a channels-last operation.
+
+    Activations may lie between; what else reads the vector needs it in its own order.
+    """
+    out, graph = site.out, site.graph
+    while len(out.type.shape or ()) == 2:
+        reader = site.sole_consumer(out)
+        if reader is None:
+            return None
+        out = graph[reader.outputs[0]]
+        if out.type.shape != site.out_shape or reader.kind.removesuffix("_") not in POINTWISE:
+            break
+    shape = out.type.shape or ()
+    is_view = reader.kind in VIEWS and len(shape) == 4 and shape[0] == site.out_shape[0]
+    layout = Layout.nhwc(shape) if is_view else None
+    return None if layout is None or layout.is_plain or not wants_nhwc(graph, out.name) else layout
+
+
+def in_order(rows: np.ndarray, layout: Layout) -> np.ndarray:
+    """[units, …] with the units in the order a map of `layout` stores them in, one sample at a time."""
+    units = np.arange(rows.shape[0]).reshape(layout.dims[1:])
+    return np.ascontiguousarray(rows[np.transpose(units, [axis - 1 for axis in layout.perm[1:]]).reshape(-1)])
+
+
+def _bias(site: Site, bias: Any, units: int, fallback: str, layout: Layout | None) -> str:
     if isinstance(bias, TorchValue):
         array, name, rule, values = bias.constant.array.reshape(-1), bias.origin or bias.name, PLACED, [bias.name]
         array = np.broadcast_to(array, (units,))
+        array = array if layout is None else in_order(array, layout)
     else:
         array, name, rule, values = np.zeros(units, np.float32), fallback, ZERO_BIAS, []
     step = site.log(rule, after=[array_side(name, array)], values=values or [site.out.name])
@@ -76,9 +111,10 @@ def flattened_input(
 
 
 def finish_linear(
-    site: Site, input: TorchValue, operand: str, steps: list[Step], quant: Any = None, **arguments: Any
-) -> None:
-    """FULLY_CONNECTED, then the leading dimensions back."""
+    site: Site, input: TorchValue, operand: str, steps: list[Step], layout: Layout | None = None, quant: Any = None,
+    **arguments: Any,
+) -> None:  # fmt: skip
+    """FULLY_CONNECTED, then the leading dimensions back. `layout`: the order its weights' rows were put into."""
     shape = input.type.shape or ()
     if len(shape) > 4:
         operand = site.reshape(operand, (int(np.prod(shape[:-1])), shape[-1]), input)
@@ -91,4 +127,4 @@ def finish_linear(
         name = site.reshape(name, site.out_shape, site.out, site.out.name)
         site.note_operands(step, name)
         site.builder.also_made_by(name, [step])
-    site.place(name, Layout.plain(site.out_shape))
+    site.place(name, layout or Layout.plain(site.out_shape))
