@@ -28,7 +28,7 @@ _WHOLE: dict[str, Callable[[float], int]] = {
 
 def compare(site: Site, kind: str, left: TorchValue, right: Any) -> None:
     """A comparison of two tensors, or of a tensor with a number, both brought to one element type first."""
-    right = number_of(right)
+    right = number_of(site, right)
     if not isinstance(right, TorchValue):
         _against_number(site, kind, left, float(right))
         return
@@ -39,10 +39,11 @@ def compare(site: Site, kind: str, left: TorchValue, right: Any) -> None:
     site.place(site.add(kind, input0=operands[0], input1=operands[1]), layout)
 
 
-def number_of(value: Any) -> Any:
-    """A constant of no dimensions is a number; anything else is left as it is."""
+def number_of(site: Site, value: Any) -> Any:
+    """A constant of no dimensions is a number, which is noted; anything else is left as it is."""
     held = value.constant if isinstance(value, TorchValue) else None
     if isinstance(held, TensorData) and held.type.shape == () and held.type.quant is None:
+        site.log(SCALAR_TENSOR, values=[value.name, site.out.name], facts={"number": held.array.item()})
         return held.array.item()
     return value
 
@@ -106,7 +107,7 @@ for _kind, _names in {
 
 def logic(site: Site, kind: str, left: TorchValue, right: Any, bitwise: bool) -> None:
     """`kind` on truth values; a logical operation takes numbers too, a bitwise one only truth values."""
-    right = number_of(right)
+    right = number_of(site, right)
     tensors = [value for value in (left, right) if isinstance(value, TorchValue)]
     if bitwise:
         _only_truth(site, tensors)
@@ -174,7 +175,7 @@ def masked_fill(site: Site, self: TorchValue, mask: TorchValue, value: Any) -> N
 
 def choose(site: Site, condition: TorchValue, left: Any, right: Any) -> None:
     """SELECT, whose three tensors must have one shape: constants are filled, values are tiled."""
-    left, right = number_of(left), number_of(right)
+    left, right = number_of(site, left), number_of(site, right)
     tensors = [value for value in (condition, left, right) if isinstance(value, TorchValue)]
     if any(value.type.quant is not None for value in tensors):
         site.not_yet("SELECT_QUANTIZED", f"{site.node.kind} on quantized tensors", fix="dequantize first")

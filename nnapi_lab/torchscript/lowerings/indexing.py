@@ -165,7 +165,7 @@ def _element_wise_picked(site: Site, value: TorchValue, dim: int, index: TorchVa
 @lowers("aten::topk", ignores=("sorted",))
 def topk(site: Site, self: TorchValue, k: int, dim: int = -1, largest: bool = True) -> None:
     """TOPK_V2: last axis, largest first; of equals the larger index comes first, where torch promises nothing."""
-    ordered(site, self, number_of(k), dim, largest)
+    ordered(site, self, number_of(site, k), dim, largest)
 
 
 @lowers("aten::sort", ignores=("stable",))

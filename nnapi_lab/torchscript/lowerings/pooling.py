@@ -31,7 +31,7 @@ from nnapi_lab.torchscript.site import Site
 def max_pool2d(
     site: Site, self: TorchValue, kernel_size: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
-    spatial = 1 if site.node.kind == "aten::max_pool1d" else 2
+    spatial = 1 if "1d" in site.node.kind else 2
     window, steps = two(kernel_size, spatial, 1), two(stride or kernel_size, spatial, 1)
     pads, spread = two(padding, spatial, 0), two(dilation, spatial, 1)
     if spread != (1, 1):
@@ -40,7 +40,7 @@ def max_pool2d(
     _pool(site, "MAX_POOL_2D", self, window, steps, pads, spatial=spatial)
 
 
-@lowers("aten::max_pool2d_with_indices", ignores=("ceil_mode",))
+@lowers("aten::max_pool2d_with_indices", "aten::max_pool1d_with_indices", ignores=("ceil_mode",))
 def max_pool2d_with_indices(
     site: Site, self: TorchValue, kernel_size: Any, stride: Any, padding: Any, dilation: Any
 ) -> None:
