@@ -14,9 +14,8 @@ B8 = OperandCode.TENSOR_BOOL8
 _IGNORED = ("dtype", "device", "layout", "pin_memory", "non_blocking", "copy", "memory_format", "other")
 
 
-@lowers("aten::to", "aten::type_as", "aten::_to_copy", "aten::float", "aten::int", "aten::long", "aten::half",
-        "aten::bool", "aten::_cast_Float", "aten::_cast_Int", "aten::_cast_Long", "aten::_cast_Half",
-        ignores=_IGNORED)  # fmt: skip
+@lowers("aten::to", "aten::type_as", "aten::_to_copy", "aten::_cast_Float", "aten::_cast_Int", "aten::_cast_Long",
+        "aten::_cast_Half", ignores=_IGNORED)  # fmt: skip
 def to(site: Site, self: TorchValue) -> None:
     """What matters is what came out: another element type is a conversion, anything else does nothing."""
     have, want = site.code_of(self), site.code_of(site.out)

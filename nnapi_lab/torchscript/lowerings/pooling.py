@@ -71,14 +71,6 @@ def avg_pool2d(
         _pool(site, "AVERAGE_POOL_2D", self, window, steps, pads, spatial=spatial)
 
 
-@lowers("aten::lp_pool2d")
-def lp_pool2d(site: Site, self: TorchValue, norm_type: float, kernel_size: Any, stride: Any = None,
-              ceil_mode: bool = False) -> None:  # fmt: skip
-    """torch traces lp_pool2d as pow, avg_pool2d, mul, pow; this is for graphs that keep it whole."""
-    site.not_yet("LP_POOL", f"lp_pool2d of power {norm_type}, window {kernel_size}, stride {stride}, {ceil_mode}",
-                 fix="write pow, avg_pool2d and pow")  # fmt: skip
-
-
 def _pool(
     site: Site, kind: str, input: TorchValue, window: tuple[int, int], stride: tuple[int, int], pad: tuple[int, int],
     operand: str = "", size: Sequence[int] | None = None, steps: Sequence[Step] = (), spatial: int = 2,
