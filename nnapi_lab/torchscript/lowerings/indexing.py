@@ -80,7 +80,7 @@ def picked(site: Site, value: TorchValue, dim: int, index: TorchValue | TensorDa
     code = site.builder.type_of(operand).code
     number = site.as_number(operand, value) if code == B8 else operand
     held = constant_of(index)
-    size, rank = (value.type.shape or ())[dim], len((held or index).type.shape or ())  # type: ignore[union-attr]
+    size, rank = (value.type.shape or ())[dim], len((held or index).type.shape or ())
     lookups = _lookups(site, index, size)
     if len(layout.perm) - 1 + rank > RANK_LIMIT:
         lookups = _flat_lookups(site, lookups, index)

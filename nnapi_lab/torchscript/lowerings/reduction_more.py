@@ -222,7 +222,7 @@ def _variance(site: Site, input: TorchValue, dim: Any, correction: float, root: 
     operand, layout, axes = laid_out(site, input, dims)
     keep = keeps_dims(site, input)
     name, facts = site.out.name, {"formula": "MEAN((x - MEAN(x))²) · n/(n - correction)", "n": count}
-    common = {"rule": DECOMPOSED, "facts": facts}
+    common: dict[str, Any] = {"rule": DECOMPOSED, "facts": facts}
     mean = reduced(site, "MEAN", operand, axes, keep=True, name=f"{name}.mean", **common)
     centred = site.add("SUB", input0=operand, input1=mean, fuse="NONE", suffix="centred", **common)
     square = site.add("MUL", input0=centred, input1=centred, fuse="NONE", suffix="square", **common)
@@ -252,7 +252,8 @@ def logsumexp(site: Site, self: TorchValue, dim: Any) -> None:
     dims = named_dims(self, dim)
     operand, layout, axes = laid_out(site, self, dims)
     keep = keeps_dims(site, self)
-    name, common = site.out.name, {"rule": DECOMPOSED, "facts": {"formula": "m + LOG(REDUCE_SUM(EXP(x - m)))"}}
+    name, facts = site.out.name, {"formula": "m + LOG(REDUCE_SUM(EXP(x - m)))"}
+    common: dict[str, Any] = {"rule": DECOMPOSED, "facts": facts}
     top = reduced(site, "REDUCE_MAX", operand, axes, keep=True, name=f"{name}.max", **common)
     shifted = site.add("SUB", input0=operand, input1=top, fuse="NONE", suffix="shifted", **common)
     grown = site.add("EXP", input=shifted, suffix="exp", **common)

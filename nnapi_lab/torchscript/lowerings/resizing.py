@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -177,7 +176,7 @@ def _picked(site: Site, input: TorchValue, scales: Scales, exact: bool) -> None:
     spatial = spatial_of(input)
     shape, out = map_dims(input.type.shape or (), spatial), map_dims(site.out_shape, spatial)
     operand = read_map(site, input, spatial)
-    rows: list[tuple[int, Sequence[int]]] = []
+    rows: list[tuple[int, list[int]]] = []
     for axis in (1, 2):
         size, wanted = shape[axis + 1], out[axis + 1]
         found = positions(size, wanted, scales[axis - 1], exact)

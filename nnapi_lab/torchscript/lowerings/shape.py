@@ -313,6 +313,7 @@ def sliced(
     axis = layout.perm.index(dim) if len(layout.perm) <= RANK_LIMIT else 1
     stored = static_shape(site.builder.type_of(operand))
     begin = [first if i == axis else 0 for i in range(len(stored))]
+    scalars: dict[str, Any] = {}
     facts = {"dim": dim, "axis": axis, "begin": first, "end": last, "stride": stride}
     if site.builder.type_of(operand).code == OperandCode.TENSOR_INT32:
         if stride != 1:
@@ -321,7 +322,7 @@ def sliced(
                                 names=[name])[0]  # fmt: skip
         size = [last - first if i == axis else full for i, full in enumerate(stored)]
         tables = {"begin": begin, "size": size}
-        kind, scalars = "SLICE", {}
+        kind = "SLICE"
     else:
         end = [last if i == axis else full for i, full in enumerate(stored)]
         tables = {"begin": begin, "end": end, "strides": [stride if i == axis else 1 for i in range(len(stored))]}
