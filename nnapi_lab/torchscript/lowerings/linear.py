@@ -52,18 +52,18 @@ def map_wanted(site: Site) -> Layout | None:
 
     Activations may lie between; what else reads the vector needs it in its own order.
     """
-    out, graph = site.out, site.graph
-    while len(out.type.shape or ()) == 2:
-        reader = site.sole_consumer(out)
-        if reader is None:
-            return None
-        out = graph[reader.outputs[0]]
-        if out.type.shape != site.out_shape or reader.kind.removesuffix("_") not in POINTWISE:
-            break
-    shape = out.type.shape or ()
-    is_view = reader.kind in VIEWS and len(shape) == 4 and shape[0] == site.out_shape[0]
-    layout = Layout.nhwc(shape) if is_view else None
-    return None if layout is None or layout.is_plain or not wants_nhwc(graph, out.name) else layout
+    graph, reader = site.graph, site.sole_consumer(site.out)
+    if len(site.out_shape) != 2:
+        return None
+    while reader is not None and reader.kind.removesuffix("_") in POINTWISE:
+        reader = site.sole_consumer(graph[reader.outputs[0]])
+    if reader is None or reader.kind not in VIEWS:
+        return None
+    view = graph[reader.outputs[0]]
+    shape = view.type.shape or ()
+    if len(shape) != 4 or shape[0] != site.out_shape[0] or not wants_nhwc(graph, view.name):
+        return None
+    return None if Layout.nhwc(shape).is_plain else Layout.nhwc(shape)
 
 
 def in_order(rows: np.ndarray, layout: Layout) -> np.ndarray:
