@@ -5,7 +5,7 @@ NNAPI answers with a number, PyTorch turns it into "… failed with error 4", an
 
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 import traceback
 from collections import OrderedDict
@@ -61,7 +61,11 @@ def _raise_again() -> None:
 
     Whoever hears of the interrupt sooner calls `interrupt_heard`.
     """
-    timer = threading.Timer(_RAISED_AGAIN_SECONDS, _thread.interrupt_main)
+    main = threading.main_thread().ident
+    if main is None:
+        return
+    # A signal and not only its flag: a main thread that sleeps by then wakes up.
+    timer = threading.Timer(_RAISED_AGAIN_SECONDS, signal.pthread_kill, (main, signal.SIGINT))
     timer.daemon = True
     interrupt_heard()
     _again.append(timer)
