@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from nnapi_lab.ir.torch_graph import TorchGraph, TorchValue
-from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout
+from nnapi_lab.rewrites.placement import NHWC, RANK_LIMIT, Layout
+from nnapi_lab.torchscript.permuting import moves
 from nnapi_lab.torchscript.site import Site
 
 NHWC_KINDS = frozenset(
@@ -48,10 +50,11 @@ def padded_shape(shape: Sequence[int], rank: int) -> tuple[int, ...]:
 
 
 def agreed_layout(site: Site, values: Sequence[TorchValue], shape: tuple[int, ...]) -> Layout:
-    """The layout of an elementwise result: that of the operands, channels last if any rank-4 one is."""
-    layouts = [
-        (site.layout_of(value), value.type.shape or ()) for value in values if not value.is_constant
-    ]
+    """The layout of an elementwise result of `shape`: the one for which the fewest elements are transposed.
+
+    Candidates are the orders the operands lie in, channels last first, and plain. Constants cost nothing.
+    """
+    layouts = [(site.layout_of(value), value.type.shape or ()) for value in values if not value.is_constant]
     full = {layout for layout, held in layouts if held == shape}
     small = all(held == shape or all(size == 1 for size in held) for _, held in layouts)
     constants = all(
@@ -62,9 +65,37 @@ def agreed_layout(site: Site, values: Sequence[TorchValue], shape: tuple[int, ..
         (only,) = full
         if only is not None:
             return only
-    if len(shape) == 4 and any(layout is not None and layout.perm == Layout.nhwc(shape).perm for layout, _ in layouts):
-        return Layout.nhwc(shape)
-    return Layout.plain(shape)
+    rank = len(shape)
+    orders = {layout.perm for layout, _ in layouts if layout is not None and len(layout.dims) == rank}
+    candidates = [Layout(shape, perm) for perm in sorted(orders, key=lambda perm: (perm != NHWC, perm))]
+    candidates = [*(layout for layout in candidates if _is_broadcastable(values, layout)), Layout.plain(shape)]
+    return min(candidates, key=lambda layout: sum(elements_moved(site, value, layout) for value in values))
+
+
+def elements_moved(site: Site, value: TorchValue, target: Layout) -> int:
+    """How many elements a TRANSPOSE moves to read `value` beside a tensor in `target`: none where it lies so."""
+    shape = value.type.shape or ()
+    if value.is_constant or all(size == 1 for size in shape):
+        return 0
+    rank = len(target.perm)
+    wanted = Layout(padded_shape(shape, rank), target.perm)
+    held = site.held(value).layout
+    if site.has_in(value, wanted):
+        return 0
+    if held.dims != shape:
+        return 0 if held.is_plain and wanted.is_plain else math.prod(shape)
+    extra = rank - len(shape)
+    order = (*range(extra), *(axis + extra for axis in held.perm))
+    stored = tuple(wanted.dims[axis] for axis in order)
+    return math.prod(shape) if moves(stored, tuple(map(order.index, target.perm))) else 0
+
+
+def _is_broadcastable(values: Sequence[TorchValue], layout: Layout) -> bool:
+    """True when few enough dimensions remain after merging neighbours in this order."""
+    rank = len(layout.perm)
+    padded = [padded_shape(value.type.shape or (), rank) for value in values]
+    stored = [[dims[axis] for axis in layout.perm] for dims in padded]
+    return rank <= RANK_LIMIT or len(_merged_for_broadcast(stored)[0]) <= RANK_LIMIT
 
 
 def read_broadcast(site: Site, value: TorchValue, target: Layout) -> str:

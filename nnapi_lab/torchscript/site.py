@@ -167,6 +167,10 @@ class Site:
         placement = self.held(value)
         return self._relay(value, placement, layout)
 
+    def has_in(self, value: TorchValue, layout: Layout) -> bool:
+        """True when the value has been brought to `layout` for another reader before."""
+        return (value.name, layout) in self.lowering._relaid
+
     def _constant(self, value: TorchValue, layout: Layout) -> str:
         key = (value.name, layout)
         known = self.lowering._relaid.get(key)
