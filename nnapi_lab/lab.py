@@ -243,7 +243,8 @@ def lower(
 ) -> LoweredModel:
     """Lower a PyTorch model to NNAPI.
 
-    `model`: nn.Module, ScriptModule or path of a .pt; `example_inputs`: a tensor or tuple of tensors.
+    `model`: nn.Module, ScriptModule, torch.export's ExportedProgram, or the path of a .pt or .pt2; `example_inputs`:
+    a tensor or tuple of tensors (None: those an ExportedProgram was exported with).
     `api_level` 27…31 (or `feature_level` 1…8): refuse what an older Android could not run; the newest by default.
     `layout`: how 4-D inputs and outputs of the NNAPI model are kept. `relaxed`: float32 may be computed as float16.
     `quantize_at`: whether quantize and dequantize at the model's border become NNAPI operations ("inside") or stay

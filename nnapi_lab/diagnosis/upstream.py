@@ -32,6 +32,8 @@ def upstream_verdict(captured: Captured) -> Upstream:
     """Try PyTorch's converter on the captured module."""
     from torch.backends._nnapi.prepare import convert_model_to_nnapi
 
+    if captured.scripted is None:
+        return Upstream(False, "it takes TorchScript modules only, no ExportedProgram", ())
     inputs = [tensor.contiguous() for tensor in captured.example_inputs]
     try:
         with warnings.catch_warnings():

@@ -22,6 +22,7 @@ from nnapi_lab.errors import CaptureError, FormatError
 from nnapi_lab.ir.operand_types import Quant
 from nnapi_lab.ir.torch_graph import TorchGraph
 from nnapi_lab.torchscript.collector import collector_paused
+from nnapi_lab.torchscript.exported import ExportedRecorder, load_exported
 from nnapi_lab.torchscript.recorder import Recorder
 from nnapi_lab.torchscript.sources import OUR_HOME, TORCH_HOME
 from nnapi_lab.torchscript.tensors import packed_params
@@ -57,7 +58,7 @@ class Captured:
 
 
 def capture(model: Any, example_inputs: Any, name: str = "", progress: Progress | None = None) -> Captured:
-    """Read `model` (nn.Module, ScriptModule or path of a .pt) into a TorchGraph.
+    """Read `model` (nn.Module, ScriptModule, ExportedProgram or path of a .pt or .pt2) into a TorchGraph.
 
     `example_inputs`: a tensor or a tuple of tensors, as the model's forward takes them.
     Raises CaptureError with one sentence for a model in training mode or on another device, and for inputs it
@@ -65,7 +66,9 @@ def capture(model: Any, example_inputs: Any, name: str = "", progress: Progress 
     """
     if isinstance(model, str | os.PathLike):
         name = name or os.path.splitext(os.path.basename(model))[0]
-        model = load_script(model)
+        model = load_exported(model) if os.fspath(model).endswith(".pt2") else load_script(model)
+    if isinstance(model, torch.export.ExportedProgram):
+        return _capture_exported(model, example_inputs, name or "exported", progress)
     inputs = checked_inputs(example_inputs)
     check_module(model)
     name = name or getattr(model, "original_name", "") or type(model).__name__
@@ -77,6 +80,20 @@ def capture(model: Any, example_inputs: Any, name: str = "", progress: Progress 
             recorder = Recorder(scripted, name, progress)
             graph = recorder.record(inputs)
     return Captured(graph, recorder.bindings, engine, inputs, scripted, (*warned, *dict.fromkeys(recorder.warnings)))
+
+
+def _capture_exported(
+    program: torch.export.ExportedProgram, example_inputs: Any, name: str, progress: Progress | None
+) -> Captured:
+    """Without example inputs, those the program was exported with."""
+    if example_inputs is None and program.example_inputs is not None:
+        example_inputs = program.example_inputs[0]
+    inputs = checked_inputs(example_inputs)
+    engine = torch.backends.quantized.engine
+    with quiet(), torch.no_grad(), collector_paused():
+        recorder = ExportedRecorder(program, name, progress)
+        graph = recorder.record_exported(program, inputs)
+    return Captured(graph, recorder.bindings, engine, inputs, None, tuple(dict.fromkeys(recorder.warnings)))
 
 
 def load_script(path: str | os.PathLike[str]) -> torch.jit.ScriptModule:
@@ -121,7 +138,8 @@ def check_module(model: Any) -> None:
     """Raises CaptureError unless `model` is an eval-mode module on the CPU."""
     if not isinstance(model, torch.nn.Module):
         raise CaptureError(
-            f"a {type(model).__name__} cannot be lowered; give an nn.Module, a ScriptModule or the path of a .pt"
+            f"a {type(model).__name__} cannot be lowered; give an nn.Module, a ScriptModule, an "
+            "ExportedProgram or the path of a .pt or .pt2"
         )
     if model.training or any(module.training for module in model.modules() if not _is_quantized_layer(module)):
         raise CaptureError("the model is in training mode; call model.eval() before lowering it")

@@ -186,19 +186,19 @@ class Recorder:
 
     def _overwritten(self, node: Any, kind: str, target: Entry, result: Entry) -> None:
         """After an in-place operation every entry of the same tensor means the result; other views are stale."""
-        view, storage = target.held, _storage(target.held)
-        moved = storage == _storage(result.held)  # squeeze_ and its like give another shape, and write nothing
+        view, storage = target.held, storage_of(target.held)
+        moved = storage == storage_of(result.held)  # squeeze_ and its like give another shape, and write nothing
         for entry in self._sharing.pop(storage, []):
             if entry is not result and _same_view(entry.held, view):
                 entry.name, entry.held, entry.known = result.name, result.held, False
             elif entry is not result and not moved and not _disjoint(entry.held, view):
                 entry.held = _Stale(f"{kind} at {self._where(node)}")
                 continue
-            self._sharing.setdefault(_storage(entry.held), []).append(entry)
+            self._sharing.setdefault(storage_of(entry.held), []).append(entry)
 
     def _changed(self, target: Entry) -> None:
         """A known tensor was really written into: constants made of it so far were of its former elements."""
-        for entry in self._sharing.get(_storage(target.held), []):
+        for entry in self._sharing.get(storage_of(target.held), []):
             entry.name = entry.name.lstrip("%")
 
     def _check_fresh(self, entry: Entry) -> None:
@@ -211,7 +211,7 @@ class Recorder:
             self._check_fresh(item)
 
     def _check_writable(self, node: Any, target: Entry) -> None:
-        path = self._owned.get(_storage(target.held)) if isinstance(target.held, torch.Tensor) else None
+        path = self._owned.get(storage_of(target.held)) if isinstance(target.held, torch.Tensor) else None
         if path is not None:
             raise CaptureError(
                 f"{self._where(node)}: the model writes into its own tensor {path}; an NNAPI model keeps nothing from "
@@ -226,7 +226,7 @@ class Recorder:
             return Entry(name, [] if isinstance(held, list) else (), True, path, items)
         entry = Entry(name, held, True, path)
         if isinstance(held, torch.Tensor):
-            self._sharing.setdefault(_storage(held), []).append(entry)
+            self._sharing.setdefault(storage_of(held), []).append(entry)
         return entry
 
     def _tensor_entry(self, name: str, held: Any) -> Entry:
@@ -237,7 +237,7 @@ class Recorder:
             if held.dtype == torch.quint8:
                 self._upper_codes.append((held.int_repr() > 127).float().mean().item())
             entry = Entry(unique, held, False)
-            self._sharing.setdefault(_storage(held), []).append(entry)
+            self._sharing.setdefault(storage_of(held), []).append(entry)
             return entry
         if isinstance(held, list | tuple):
             items = [self._tensor_entry(f"{name}.{i}", item) for i, item in enumerate(held)]
@@ -278,7 +278,7 @@ class Recorder:
             entry.name = name
             return name
         held = entry.object
-        if isinstance(held, torch.Tensor) and _storage(held) not in self._owned:
+        if isinstance(held, torch.Tensor) and storage_of(held) not in self._owned:
             held = held.clone()  # the model may still write into it
         name = self._unique(f"%{entry.name.lstrip('%')}")
         plain = plain_constant(held)
@@ -319,7 +319,7 @@ class Recorder:
     def _constant(self, node: Any, env: dict[str, Entry]) -> None:
         name, held = node.output().debugName(), node.output().toIValue()
         if isinstance(held, torch.Tensor):
-            self._owned.setdefault(_storage(held), f"%{name}, a constant of the trace")
+            self._owned.setdefault(storage_of(held), f"%{name}, a constant of the trace")
         env[name] = self._known(name, held)
 
     def _get_attr(self, node: Any, env: dict[str, Entry]) -> None:
@@ -328,7 +328,7 @@ class Recorder:
         path = f"{owner.path}.{attribute}" if owner.path else attribute
         name, held = node.output().debugName(), getattr(owner.held, attribute)
         if isinstance(held, torch.Tensor):
-            self._owned.setdefault(_storage(held), path)
+            self._owned.setdefault(storage_of(held), path)
         env[name] = Entry(name, held, True, path)
 
     def _set_attr(self, node: Any, env: dict[str, Entry]) -> None:
@@ -473,7 +473,7 @@ class _Stale:
     writer: str
 
 
-def _storage(tensor: torch.Tensor) -> int:
+def storage_of(tensor: torch.Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
