@@ -129,6 +129,14 @@ def test_integers_multiply_exactly() -> None:
     assert kinds_of(lowered).count("BATCH_MATMUL") == 2
 
 
+def test_half_precision_stays_half() -> None:
+    """float16 rounds at 2^-11: 2e-3 of the range is four roundings."""
+    lowered, diff = lowered_in(Written(lambda a, b: a @ b).eval(),
+                               (torch.randn(3, 4).half(), torch.randn(4, 5).half()), "auto")  # fmt: skip
+    assert kinds_of(lowered) == ["BATCH_MATMUL"]
+    assert diff.outputs[0].relative <= 2e-3
+
+
 def test_nothing_is_moved_for_a_transposed_matrix() -> None:
     inputs = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 6, 5)
     lowered = same_numbers(Written(lambda a, b: a @ b.transpose(-2, -1)), inputs, ("auto",))

@@ -143,6 +143,7 @@ def test_quantized(name: str, dtype: torch.dtype, zero_point: int) -> None:
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "order_0": (lambda x: torch.linalg.vector_norm(x, 0, dim=1), "NORM_ORDER"),
     "matrix_norm": (lambda x: torch.linalg.norm(x, "nuc", dim=(2, 3)), "MATRIX_NORM"),
+    "half": (lambda x: F.layer_norm(x.half(), (8,)), "NORM_HALF"),
     "shapes": (lambda x: F.cosine_similarity(x, x[:1], dim=1), "VECTORS"),
 }
 

@@ -10,7 +10,7 @@ from nnapi_lab.ir.operand_types import OperandCode
 from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.matrices import CONTRACTED
 from nnapi_lab.rewrites.placement import RANK_LIMIT, Layout
-from nnapi_lab.torchscript.lowerings.chain import FLOAT, INT
+from nnapi_lab.torchscript.lowerings.chain import chain_code
 from nnapi_lab.torchscript.lowerings.dtype import converted
 from nnapi_lab.torchscript.site import Site
 
@@ -38,7 +38,7 @@ def contract(
     """
     sizes = label_sizes(site, (left, right), (left_labels, right_labels))
     groups = grouped(site, left, left_labels, right, right_labels, out_labels, sizes)
-    code = INT if site.code_of(site.out) == INT else FLOAT
+    code = chain_code(site)
     lead = _leading(left, right, groups.batch, sizes)
     first, adj_x = _matrices(site, left, left_labels, (groups.batch, groups.rows, groups.inner), lead, code)
     second, adj_y = _matrices(site, right, right_labels, (groups.batch, groups.columns, groups.inner), lead, code)

@@ -36,7 +36,7 @@ def matmul(site: Site, self: TorchValue, other: TorchValue) -> None:
     _place(site, *_product(site, self, other))
 
 
-@lowers("aten::mm", "aten::bmm")
+@lowers("aten::mm", "aten::bmm", ignores=("out_dtype",))
 def mm(site: Site, self: TorchValue, mat2: TorchValue) -> None:
     matmul(site, self, mat2)
 
@@ -154,7 +154,7 @@ def quantized_matmul(site: Site, qa: TorchValue, qb: TorchValue) -> None:
 # --- with an addend ------------------------------------------------------------------------------------------
 
 
-@lowers("aten::addmm")
+@lowers("aten::addmm", ignores=("out_dtype",))
 def addmm(
     site: Site, self: TorchValue, mat1: TorchValue, mat2: TorchValue, beta: float = 1, alpha: float = 1
 ) -> None:
@@ -167,7 +167,7 @@ def addmm(
     _added(site, self, beta, alpha, _product(site, mat1, mat2, suffix="product"))
 
 
-@lowers("aten::baddbmm", "aten::addbmm")
+@lowers("aten::baddbmm", "aten::addbmm", ignores=("out_dtype",))
 def baddbmm(
     site: Site, self: TorchValue, batch1: TorchValue, batch2: TorchValue, beta: float = 1, alpha: float = 1
 ) -> None:

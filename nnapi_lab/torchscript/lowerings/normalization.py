@@ -172,6 +172,10 @@ def _by_running_statistics(site: Site, input: TorchValue, parameters: Sequence[A
 
 def _read(site: Site, input: TorchValue, layout: Layout, view: tuple[int, ...]) -> str:
     """The operand as float32 under the shape the operation needs."""
+    if input.type.dtype == "float16":
+        site.not_yet("NORM_HALF", f"{site.node.kind} in float16: NNAPI would sum in float16, PyTorch sums in float32",
+                     fix="convert to float32 around it, or lower with relaxed=True",
+                     source="AOSP 13 InstanceNormalization.cpp")  # fmt: skip
     operand = site.read(input, layout)
     if input.type.quant is not None:
         step = site.log(FLOAT_ISLAND, before=[torch_side(input)], values=[input.name])
