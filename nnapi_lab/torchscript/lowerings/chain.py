@@ -102,7 +102,7 @@ class Chain:
         if any(slot.name == "fuse" for slot in form.inputs):
             arguments.setdefault("fuse", "NONE")
         code = self._number_code(terms)
-        operands = {
+        operands: dict[str, Any] = {
             slot: term if isinstance(term, str) else self._number(term, (1,), code)
             for slot, term in zip(slots, terms, strict=True)
         }

@@ -204,12 +204,18 @@ def _added(site: Site, addend: TorchValue, beta: float, alpha: float, product: t
 
 @lowers("aten::tril", "aten::tril_")
 def tril(site: Site, self: TorchValue, diagonal: int = 0) -> None:
-    _triangle(site, self, np.tri(*(self.type.shape or ())[-2:], diagonal))
+    _triangle(site, self, _lower(self, diagonal))
 
 
 @lowers("aten::triu", "aten::triu_")
 def triu(site: Site, self: TorchValue, diagonal: int = 0) -> None:
-    _triangle(site, self, 1 - np.tri(*(self.type.shape or ())[-2:], diagonal - 1))
+    _triangle(site, self, 1 - _lower(self, diagonal - 1))
+
+
+def _lower(input: TorchValue, diagonal: int) -> np.ndarray:
+    """Ones up to a diagonal of the last two dimensions."""
+    rows, columns = (input.type.shape or ())[-2:]
+    return np.tri(rows, columns, diagonal)
 
 
 def _triangle(site: Site, input: TorchValue, mask: np.ndarray) -> None:

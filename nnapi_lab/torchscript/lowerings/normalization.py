@@ -22,7 +22,7 @@ from nnapi_lab.torchscript.site import Site
 
 _CUDNN = ("cudnn_enabled",)
 _OUT = ("output_scale", "output_zero_point")
-_RMS = {"rule": DECOMPOSED, "facts": {"formula": "x · RSQRT(MEAN(x²) + eps)"}}
+_RMS: dict[str, Any] = {"rule": DECOMPOSED, "facts": {"formula": "x · RSQRT(MEAN(x²) + eps)"}}
 
 
 @lowers("aten::layer_norm", "quantized::layer_norm", ignores=("cudnn_enable", *_OUT))
@@ -128,7 +128,7 @@ def _per_image(site: Site, input: TorchValue, weight: Any, bias: Any, eps: float
     if layout.is_plain:
         operand = _read(site, input, layout, (*shape[:2], math.prod(shape[2:]), 1))
         operand = _instance_norm(site, operand, eps, nchw=True)
-        over = Layout((shape[1],), (0,)), (shape[1], 1, 1)
+        over: tuple[Layout, tuple[int, ...]] = Layout((shape[1],), (0,)), (shape[1], 1, 1)
     else:
         operand = _instance_norm(site, _read(site, input, layout, layout.stored_dims), eps, nchw=False)
         over = _per_channel(layout, shape[1])
@@ -190,7 +190,8 @@ def _instance_norm(site: Site, operand: str, eps: float, nchw: bool) -> str:
 
 def _moments(site: Site, operand: str, eps: float) -> str:
     """[batch, pixels, groups, channels of a group]: mean and variance over pixels and channels."""
-    name, common = site.out.name, {"rule": MOMENTS, "facts": {"formula": MOMENTS.formula}}
+    name = site.out.name
+    common: dict[str, Any] = {"rule": MOMENTS, "facts": {"formula": MOMENTS.formula}}
     mean = reduced(site, "MEAN", operand, [1, 3], keep=True, name=f"{name}.mean", **common)
     centred = site.add("SUB", input0=operand, input1=mean, fuse="NONE", suffix="centred", **common)
     return _over_root(site, centred, centred, [1, 3], eps, common)

@@ -55,7 +55,8 @@ def length(chain: Chain, operand: str, axes: list[int], order: float, *, keep: b
     site = chain.site
     if order == 0:
         site.not_yet("NORM_ORDER", "the norm of order 0 counts elements", fix="compare with 0 and sum")
-    name, common = site.out.name, {"rule": chain.rule, "facts": {"formula": chain.formula}}
+    name = site.out.name
+    common: dict[str, Any] = {"rule": chain.rule, "facts": {"formula": chain.formula}}
     last = {1: "REDUCE_SUM", math.inf: "REDUCE_MAX", -math.inf: "REDUCE_MIN"}.get(order)
     if last is not None:
         size = reduced(site, last, chain("ABS", operand), axes, keep=keep, name=name if done else f"{name}.size",
@@ -91,7 +92,7 @@ def cosine_similarity(site: Site, x1: TorchValue, x2: TorchValue, dim: int = 1, 
     axes = [layout.perm.index(dim)]
     chain = Chain(site, [], "REDUCE_SUM(a·b) / (MAXIMUM(|a|, eps)·MAXIMUM(|b|, eps))",
                   layout=reduced_layout(layout, (dim,), keep=False))  # fmt: skip
-    common = {"rule": chain.rule, "facts": {"formula": chain.formula}}
+    common: dict[str, Any] = {"rule": chain.rule, "facts": {"formula": chain.formula}}
     dot = reduced(site, "REDUCE_SUM", chain("MUL", left, right), axes, keep=False, name=f"{site.out.name}.dot",
                   **common)  # fmt: skip
     lengths = [
