@@ -117,6 +117,12 @@ CASES: dict[str, Case] = {
     "quantized_linear_per_channel": (lambda: QuantizedLinear().eval(), (1, 3)),
     "quantized_fixed": (formula(lambda x: quantized(x).sigmoid().dequantize()), (2, 3)),
     "quantized_signed": (formula(lambda x: quantized(x, 0.25, 3, torch.qint8).relu().dequantize()), (2, 3)),
+    "quantized_number": (formula(lambda x: torch.ops.quantized.mul_scalar(quantized(x), -1.5).dequantize()), (2, 3)),
+    "quantized_norm": (
+        formula(lambda x: torch.ops.quantized.batch_norm2d(
+            quantized(x), torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.0]), torch.zeros(2), torch.ones(2), 0.0, 0.5,
+            100).dequantize()), (1, 2, 1, 2),
+    ),
     "gelu_cosine": (formula(lambda x: F.gelu(x) + torch.cos(x)), (2, 3)),
     "remainder": (formula(lambda x: torch.remainder(x, 0.5)), (2, 3)),
     "running_sum": (formula(lambda x: x.cumsum(1)), (2, 3)),
@@ -180,6 +186,7 @@ def test_golden(name: str, golden: Callable[[str, str], None]) -> None:
 # golden → (case, how it is lowered)
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "channels_first": ("conv_norm_relu", {"layout": "nchw"}),
+    "quantized_int8": ("quantized_fixed", {"quant": "int8"}),
     "quantize_outside": ("quantized_fixed", {"quantize_at": "outside"}),
 }
 

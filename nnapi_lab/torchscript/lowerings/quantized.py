@@ -46,7 +46,7 @@ def quantize_per_tensor(site: Site, self: TorchValue) -> None:
     held = site.held(self)
     # FX graph mode keeps scale and zero point in buffers.
     kept = [name for name in site.node.inputs[1:] if site.graph[name].type.is_tensor]
-    step = site.log(QUANTIZED_HERE, facts={"scale": site.out.type.quant}, values=[*kept, self.name, site.out.name])
+    step = site.log(QUANTIZED_HERE, facts={"scale": site.out.type.quant}, values=[*kept, site.out.name])
     steps = [step, *site.shift_step(site.out)]
     site.place(site.add("QUANTIZE", input=held.operand, quant=site.quant_of(site.out), steps=steps), held.layout)
 
