@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from nnapi_lab.build import Builder
 from nnapi_lab.errors import InvalidModel
 from nnapi_lab.ir.model import Model, Operand, Operation, Scalar, replace_model
 from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType, PerChannel, Quant, scalar_type
+from nnapi_lab.ops.densify import EXPERIMENTAL
 from nnapi_lab.validate import api_level_of, check, level_text, require_valid
 from nnapi_lab.validate.structure import DEEPEST, RULES
 
@@ -289,6 +291,15 @@ def test_feature_levels_and_their_codes(level: int) -> None:
     """Android 12L, 13 and 14 (API 32 to 34) brought no feature level of their own."""
     assert api_level_of(level) == API[level]
     assert str(API[level]) in level_text(level)
+
+
+def test_an_experimental_operation_has_no_level_of_its_own() -> None:
+    b = Builder("relu")
+    x = b.input("x", t(F32, 2))
+    b.output(b.add("RELU", name="y", input=x))
+    report = dataclasses.replace(check(b.build()), feature_level=EXPERIMENTAL)
+    assert report.api_level is None
+    assert "needs no feature level (experimental) because" in str(report)
 
 
 @pytest.mark.parametrize("level", [0, 9, -1])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nnapi_lab.errors import InvalidModel
 from nnapi_lab.ir.findings import Finding
 from nnapi_lab.ir.model import Model
-from nnapi_lab.validate.levels import UseLevel, api_level_of, level_text, model_levels, use_level
+from nnapi_lab.validate.levels import NEWEST, UseLevel, api_level_of, level_text, model_levels, use_level
 from nnapi_lab.validate.structure import inside, is_structural, structure_findings
 from nnapi_lab.validate.uses import bind_use, use_findings
 
@@ -36,8 +36,9 @@ class Report:
 
     @property
     def api_level(self) -> int | None:
-        """Android API level 27…31, or the runtime code of a module update (1000006 …)."""
-        return None if self.feature_level is None else api_level_of(self.feature_level)
+        """Android API level 27…31, or the runtime code of a module update (1000006 …); None where there is none."""
+        level = self.feature_level
+        return None if level is None or level > NEWEST else api_level_of(level)
 
     def __str__(self) -> str:
         """A summary to read: verdict, level with reasons, findings."""

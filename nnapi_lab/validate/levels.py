@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from nnapi_lab.ir.model import Model, Operand, Operation
 from nnapi_lab.ir.operand_types import Dim, shape_text
+from nnapi_lab.ops.densify import EXPERIMENTAL
 from nnapi_lab.ops.spec import Call, required_level
 
 NEWEST = 8
@@ -61,7 +62,12 @@ def feature_level_of(api_level: int | None = None, feature_level: int | None = N
 
 
 def level_text(feature_level: int) -> str:
-    """`feature level 3 (API 29, Android 10)`, `feature level 7 (NNAPI module update, code 1000007)`."""
+    """`feature level 3 (API 29, Android 10)`, `feature level 7 (NNAPI module update, code 1000007)`.
+
+    Beyond the newest level are experimental operations, which no device is bound to have.
+    """
+    if feature_level == EXPERIMENTAL:
+        return "no feature level (experimental)"
     code = api_level_of(feature_level)
     if feature_level in _ANDROID:
         return f"feature level {feature_level} (API {code}, Android {_ANDROID[feature_level][1]})"

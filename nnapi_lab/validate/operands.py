@@ -14,6 +14,7 @@ from nnapi_lab.ir.model import Model, Operand
 from nnapi_lab.ir.operand_types import Dim, OperandCode, OperandType, PerChannel, Quant, shape_text
 
 LARGEST_BYTES = 2**32 - 1
+SIZE_RULE = "a tensor's size in bytes fits into 32 bits"
 
 ZERO_POINTS = {
     OperandCode.TENSOR_QUANT8_ASYMM: (0, 255),
@@ -28,7 +29,7 @@ def operand_findings(operand: Operand) -> Iterator[tuple[str, str]]:
     """(rule, what was seen) for everything wrong with one operand by itself."""
     yield from (("M9", text) for text in _type_problems(operand.type))
     yield from (("M8", text) for text in _value_problems(operand))
-    yield from (("M10", text) for text in _size_problems(operand.type))
+    yield from (("M10", text) for text in size_problems(operand.type))
 
 
 def _type_problems(type_: OperandType) -> Iterator[str]:
@@ -104,7 +105,8 @@ def _value_problems(operand: Operand) -> Iterator[str]:
             yield f"the value is stored as {value.dtype}, {type_.code.name} is {type_.code.numpy}"
 
 
-def _size_problems(type_: OperandType) -> Iterator[str]:
+def size_problems(type_: OperandType) -> Iterator[str]:
+    """A tensor whose known sizes alone take more bytes than 32 bits count."""
     if type_.code == OperandCode.MODEL or type_.shape is None:
         return
     size = type_.code.numpy.itemsize * math.prod(dim for dim in type_.shape if not isinstance(dim, Dim))

@@ -11,7 +11,7 @@ from nnapi_lab.errors import InvalidModel
 from nnapi_lab.ir.findings import Finding, Severity
 from nnapi_lab.ir.model import Model, Operand, Operation
 from nnapi_lab.ir.operand_types import OperandCode
-from nnapi_lab.validate.operands import operand_findings
+from nnapi_lab.validate.operands import SIZE_RULE, operand_findings
 
 SOURCE = "AOSP 13 nnapi/Validation.cpp"
 DEEPEST = 16  # how deep IF and WHILE may nest before we call it absurd
@@ -26,7 +26,7 @@ RULES = {
     "M7": "a model has at least one operation, and an operation at least one result",
     "M8": "a constant has a fully known type and a value of just that size; only MODEL operands hold a model",
     "M9": "scale, zero point and dimensions are those the operand's type allows",
-    "M10": "a tensor's size in bytes fits into 32 bits",
+    "M10": SIZE_RULE,
     "M11": "every operand is used",
     "M12": "operations are NNAPI's own",
     "M13": f"control flow nests at most {DEEPEST} deep",
@@ -61,10 +61,7 @@ def is_structural(one: Finding) -> bool:
 
 def inside(operand: Operand, findings: Iterable[Finding]) -> list[Finding]:
     """Findings of a referenced model, told with the operand that refers to it."""
-    return [
-        Finding(f.rule, f.severity, f"%{operand.name}/{f.where}", f.message, f.because, f.source)
-        for f in findings
-    ]
+    return [Finding(f.rule, f.severity, f"%{operand.name}/{f.where}", f.message, f.because, f.source) for f in findings]
 
 
 def require_structure(model: Model) -> None:

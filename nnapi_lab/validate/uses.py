@@ -12,11 +12,10 @@ from nnapi_lab.ir.model import Model, Operation
 from nnapi_lab.ir.operand_types import Dim, OperandType, PerChannel, Quant, Shape, same_dims, shape_text
 from nnapi_lab.ops.registry import OPS
 from nnapi_lab.ops.spec import Call, bind, zero_sized_seen
+from nnapi_lab.validate.operands import SIZE_RULE, size_problems
 
 
-def bind_use(
-    model: Model, operation: Operation, types: Sequence[OperandType | None], values: Sequence[Any]
-) -> Call:
+def bind_use(model: Model, operation: Operation, types: Sequence[OperandType | None], values: Sequence[Any]) -> Call:
     """Bind one operation of a model to types and known values of its arguments.
 
     Raises InvalidModel for an unknown kind or when no form fits.
@@ -37,7 +36,16 @@ def use_findings(model: Model, operation: Operation, call: Call) -> list[Finding
     if seen is not None:
         because = f"{spec.kind} does not take tensors without elements"
         return [Finding(f"{spec.kind}.ZERO", "error", where, seen, because, spec.source)]
-    return broken_rules(call, where) or result_findings(model, operation, call)
+    return broken_rules(call, where) or _too_large(operation, call) or result_findings(model, operation, call)
+
+
+def _too_large(operation: Operation, call: Call) -> list[Finding]:
+    """Results whose size, which perhaps only execution brings, is absurd: told before memory is taken."""
+    return [
+        Finding("MODEL.M10", "error", f"%{name}", f"{call.spec.kind} gives {problem}", SIZE_RULE, call.spec.source)
+        for name, type_ in zip(operation.outputs, call.results, strict=False)
+        for problem in size_problems(type_)
+    ]
 
 
 def result_findings(model: Model, operation: Operation, call: Call) -> list[Finding]:
@@ -101,6 +109,4 @@ def combined_shape(computed: Shape | None, declared: Shape | None) -> Shape | No
     """What both say together: the computed sizes, completed by the declared ones where they are open."""
     if computed is None or declared is None:
         return declared if computed is None else computed
-    return tuple(
-        have if not isinstance(have, Dim) else wanted for have, wanted in zip(computed, declared, strict=True)
-    )
+    return tuple(have if not isinstance(have, Dim) else wanted for have, wanted in zip(computed, declared, strict=True))
