@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from nnapi_lab.ir.model import Scalar
 from nnapi_lab.ir.operand_types import Dim, OperandCode, PerChannel, Quant
 from nnapi_lab.ops.registry import OPS
 from nnapi_lab.validate import Report, check
+from tests.conftest import ROOT
 
 
 def operand(name: str, type_: str, dims: list[int], lifetime: str, **more: Any) -> dict[str, Any]:
@@ -408,3 +410,17 @@ def test_no_golden_model_has_findings(golden_reports: list[tuple[Case, Report]])
 def test_every_operation_of_the_vectors_is_declared(shared_dir: Path) -> None:
     index = json.loads((shared_dir / "nnapi" / "vectors" / "INDEX.json").read_text("utf-8"))
     assert sorted(set(index["operations"]) - set(OPS)) == []
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("engine", ["reference", "fast"])
+def test_a_run_from_the_command_line_takes_less_than_a_minute_of_two_cores(engine: str, shared_dir: Path) -> None:
+    """Two processes share the work; their processor time is measured, which other work on the machine does not grow."""
+    vectors = str(shared_dir / "nnapi" / "vectors")
+    command = [sys.executable, "-m", "nnapi_lab", "conformance", vectors, "--engine", engine, "--jobs", "2", "--json"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["total"], report["failed"], report["skipped"]) == (0, 6367, 0, 0)
+    assert (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 2 < 60
