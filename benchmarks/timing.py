@@ -5,9 +5,29 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What `mine` should cost: at most `most` times `peer`'s time, or, the other way round, `least` times less."""
+
+    mine: str
+    peer: str
+    most: float | None = None
+    least: float | None = None
+
+    def verdict(self, race: Race) -> dict[str, Any]:
+        """The ratio reached (median over rounds), the goal in words, and whether it is met."""
+        mine, peer = race.seconds[self.mine], race.seconds[self.peer]
+        ratio = statistics.median(a / b for a, b in zip(mine, peer, strict=True))
+        if self.most is not None:
+            return {"claim": f"{ratio:.2f} × {self.peer} (goal: at most {self.most:g})", "met": ratio <= self.most}
+        faster = 1 / ratio
+        return {"claim": f"{faster:.1f} × faster than {self.peer} (goal: at least {self.least:g})",
+                "met": faster >= (self.least or 0)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -17,6 +37,7 @@ class Race:
     title: str
     seconds: Mapping[str, tuple[float, ...]]
     note: str = ""
+    goals: Sequence[Goal] = ()
 
     @property
     def medians(self) -> dict[str, float]:
@@ -33,7 +54,8 @@ class Race:
 
     @property
     def data(self) -> dict[str, Any]:
-        return {"title": self.title, "median_seconds": self.medians, "ratios": self.ratios}
+        verdicts = [goal.verdict(self) for goal in self.goals]
+        return {"title": self.title, "median_seconds": self.medians, "ratios": self.ratios, "goals": verdicts}
 
     def __str__(self) -> str:
         wide = max(len(name) for name in self.seconds)
@@ -41,10 +63,32 @@ class Race:
         for name, times in self.seconds.items():
             median, fastest = self.medians[name] * 1000, min(times) * 1000
             lines.append(f"  {name:<{wide}}  {median:>7.1f} ms  {fastest:>7.1f} ms  {self.ratios[name]:>7.2f}")
-        return "\n".join(lines + ([f"  {self.note}"] if self.note else []))
+        lines += [f"  {self.note}"] if self.note else []
+        verdicts = (goal.verdict(self) for goal in self.goals)
+        lines += [f"  {'met   ' if one['met'] else 'MISSED'}  {one['claim']}" for one in verdicts]
+        return "\n".join(lines)
 
 
-def race(title: str, rivals: Mapping[str, Callable[[], object]], rounds: int, note: str = "") -> Race:
+@dataclass(frozen=True)
+class Figure:
+    """One measured number that is no race."""
+
+    title: str
+    claim: str
+    value: float
+    met: bool
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return {"title": self.title, "value": self.value, "goals": [{"claim": self.claim, "met": self.met}]}
+
+    def __str__(self) -> str:
+        return f"{self.title}\n  {'met   ' if self.met else 'MISSED'}  {self.claim}"
+
+
+def race(
+    title: str, rivals: Mapping[str, Callable[[], object]], rounds: int, note: str = "", goals: Sequence[Goal] = ()
+) -> Race:
     """Time every rival once per round, after a round that does not count; who starts changes from round to round."""
     for run in rivals.values():
         run()
@@ -63,4 +107,4 @@ def race(title: str, rivals: Mapping[str, Callable[[], object]], rounds: int, no
     finally:
         if was_collecting:
             gc.enable()
-    return Race(title, {name: tuple(times) for name, times in seconds.items()}, note)
+    return Race(title, {name: tuple(times) for name, times in seconds.items()}, note, goals)

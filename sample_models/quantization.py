@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 from torch.ao import quantization as ao
+from torch.ao.nn.intrinsic.modules.fused import _FusedModule
 
 # Neighbours that torch folds into one quantized module, longest first.
 FUSABLE: tuple[tuple[type[nn.Module], ...], ...] = (
@@ -59,9 +60,7 @@ def quantize(model: nn.Module, images: torch.Tensor, engine_name: str = "qnnpack
     with engine(engine_name), torch.no_grad(), warnings.catch_warnings():
         # All three say that torch will drop parts of eager-mode quantization, which is what samples are of.
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated", DeprecationWarning)
-        warnings.filterwarnings(
-            "ignore", "torch.quantize_per_tensor, torch.quantize_per_channel", UserWarning
-        )
+        warnings.filterwarnings("ignore", "torch.quantize_per_tensor, torch.quantize_per_channel", UserWarning)
         warnings.filterwarnings("ignore", r"(?s).*reduce_range will be deprecated", UserWarning)
         groups = fusable(model)
         fused = ao.fuse_modules(model, groups, inplace=True) if groups else model
@@ -76,10 +75,8 @@ def fusable(model: nn.Module) -> list[list[str]]:
     """Name the neighbours in each nn.Sequential that become one quantized module, e.g. conv, norm, relu."""
     groups = []
     for prefix, sequence in model.named_modules():
-        if isinstance(sequence, nn.Sequential):
-            groups += [
-                [f"{prefix}.{name}" if prefix else name for name in group] for group in _runs(sequence)
-            ]
+        if isinstance(sequence, nn.Sequential) and not isinstance(sequence, _FusedModule):
+            groups += [[f"{prefix}.{name}" if prefix else name for name in group] for group in _runs(sequence)]
     return groups
 
 
@@ -94,6 +91,4 @@ def _runs(sequence: nn.Sequential) -> Iterator[Sequence[str]]:
 
 
 def _starts(parts: Sequence[nn.Module], kinds: Sequence[type[nn.Module]]) -> bool:
-    return len(parts) >= len(kinds) and all(
-        type(part) is kind for part, kind in zip(parts, kinds, strict=False)
-    )
+    return len(parts) >= len(kinds) and all(type(part) is kind for part, kind in zip(parts, kinds, strict=False))

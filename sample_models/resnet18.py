@@ -8,15 +8,27 @@ What it teaches
     strided 1×1 convolution, and one ReLU module called twice in each block, so that a module's name alone
     does not tell its two values apart.
 
+Ways to meet NNAPI
+    float32   float32 throughout, with in-place operations.
+    full      int8 with a quantized interface, one weight scale for each convolution. Run under qnnpack.
+    core_x86  int8 between a quantizer and a dequantizer that stay in PyTorch, one weight scale per output channel.
+              Run under x86. Sums of 512 channels of 3×3 products exceed what float32 holds exactly.
+
 Weights are drawn from a seed, not trained; see sample_models.weights.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import nn
+from torch.ao import quantization as ao
+from torch.ao.nn.quantized import FloatFunctional
+from torch.ao.quantization import DeQuantStub, QuantStub
 
 from sample_models.photographs import crops, photograph
+from sample_models.quantization import quantize
 from sample_models.weights import draw, seeded, settle_batch_norm
 
 SIZE = 224
@@ -60,16 +72,19 @@ class BasicBlock(nn.Module):
 class ResNet18(nn.Module):
     """[n, 3, 224, 224] normalised image → [n, 1000] logits."""
 
+    block: type[BasicBlock] = BasicBlock
+
     def __init__(self, num_classes: int = 1000) -> None:
         super().__init__()
+        block = self.block
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = nn.Sequential(BasicBlock(64, 64), BasicBlock(64, 64))
-        self.layer2 = nn.Sequential(BasicBlock(64, 128, stride=2), BasicBlock(128, 128))
-        self.layer3 = nn.Sequential(BasicBlock(128, 256, stride=2), BasicBlock(256, 256))
-        self.layer4 = nn.Sequential(BasicBlock(256, 512, stride=2), BasicBlock(512, 512))
+        self.layer1 = nn.Sequential(block(64, 64), block(64, 64))
+        self.layer2 = nn.Sequential(block(64, 128, stride=2), block(128, 128))
+        self.layer3 = nn.Sequential(block(128, 256, stride=2), block(256, 256))
+        self.layer4 = nn.Sequential(block(256, 512, stride=2), block(512, 512))
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(512, num_classes)
 
@@ -96,3 +111,68 @@ def float32() -> tuple[nn.Module, tuple[torch.Tensor]]:
         draw(model)
     settle_batch_norm(model, crops(8, SIZE))
     return model, (photograph(SIZE),)
+
+
+class QuantizableBlock(BasicBlock):
+    """As BasicBlock; the sum and its ReLU are one module, so that eager-mode quantization can observe its range."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__(in_channels, channels, stride)
+        self.add_relu = FloatFunctional()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.relu(self.bn1(self.conv1(x)))
+        return self.add_relu.add_relu(self.bn2(self.conv2(out)), identity)
+
+
+class QuantizableResNet18(ResNet18):
+    """As ResNet18, with a stub at each end."""
+
+    block = QuantizableBlock
+
+    def __init__(self, num_classes: int = 1000) -> None:
+        super().__init__(num_classes)
+        self.quant = QuantStub()
+        self.dequant = DeQuantStub()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dequant(super().forward(self.quant(x)))
+
+
+def full() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Int8 with a quantized interface: quint8 image [1, 3, 224, 224] → quint8 logits. Run under qnnpack."""
+    quantizer, network, _ = _opened("qnnpack")
+    return network, (quantizer(photograph(SIZE)),)
+
+
+def core_x86() -> tuple[nn.Module, tuple[torch.Tensor]]:
+    """Int8 core between `quant` and `dequant`, one weight scale per output channel: float → float. Run under x86."""
+    quantizer, network, dequantizer = _opened("x86")
+    whole = nn.Sequential(OrderedDict(quant=quantizer, core=network, dequant=dequantizer)).eval()
+    # Read by nnapi_lab.lower: quantizing and dequantizing stay in PyTorch.
+    whole.nnapi_quantize_at = "outside"
+    return whole, (photograph(SIZE),)
+
+
+def _opened(engine_name: str) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """(quantizer, network between quint8 tensors, dequantizer)."""
+    with seeded(SEED):
+        model = QuantizableResNet18()
+        draw(model)
+    settle_batch_norm(model, crops(8, SIZE))
+    ao.fuse_modules(model.eval(), _groups(model), inplace=True)
+    network = quantize(model, crops(8, SIZE), engine_name)
+    quantizer, dequantizer = network.quant, network.dequant
+    network.quant = nn.Identity()
+    network.dequant = nn.Identity()
+    return quantizer, network.eval(), dequantizer
+
+
+def _groups(model: nn.Module) -> list[list[str]]:
+    """The neighbours outside of nn.Sequential that become one quantized module."""
+    groups = [["conv1", "bn1", "relu"]]
+    for name, part in model.named_modules():
+        if isinstance(part, BasicBlock):
+            groups += [[f"{name}.conv1", f"{name}.bn1", f"{name}.relu"], [f"{name}.conv2", f"{name}.bn2"]]
+    return groups
