@@ -109,7 +109,9 @@ def scale_and_shift(
 ) -> None:
     """input · gain + shift with two broadcast constants given in torch's order."""
     shape = input.type.shape or ()
-    layout = Layout.nhwc(shape) if len(shape) == 4 else Layout.plain(shape)
+    layout = site.held(input).layout
+    if layout.is_plain or layout.dims != shape:
+        layout = Layout.nhwc(shape) if len(shape) == 4 else Layout.plain(shape)
     operand = site.read(input, layout)
     formula = {"formula": "x · gain + shift"}
     for kind, array, label, suffix in (("MUL", gain, "gain", "scaled"), ("ADD", shift, "shift", "")):
