@@ -24,11 +24,17 @@ def multiply_adds(graph: TorchGraph, node: TorchNode) -> int:
         return _plain_product(node, tensors, out) if any(word in name for word in _PRODUCTS) else 0
     if any(word in name for word in _CONVOLUTIONS):
         shape = tensors[0].type.shape
-        moved = shape if "transpose" in name and shape is not None else out
+        moved = shape if _is_transposed(graph, node) and shape is not None else out
         return math.prod(moved) * math.prod(weight[1:])
     if any(word in name for word in _PRODUCTS):
         return math.prod(out) * (weight[-1] if "linear" in name else weight[0])
     return 0
+
+
+def _is_transposed(graph: TorchGraph, node: TorchNode) -> bool:
+    if "transposed" in node.schema:
+        return bool(graph[node.argument("transposed")].constant)
+    return "transpose" in node.kind
 
 
 def _weight_shape(value: TorchValue) -> tuple[int, ...] | None:

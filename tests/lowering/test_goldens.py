@@ -159,6 +159,15 @@ CASES: dict[str, Case] = {
     "layer_norm": (formula(lambda norm, x: norm(x), nn.LayerNorm(3)), (1, 2, 3)),
     "instance_norm": (formula(lambda x: F.instance_norm(x)), (1, 1, 2, 2)),
     "response_norm": (formula(lambda x: F.local_response_norm(x, 3)), (1, 3, 1, 1)),
+    "group_norm": (
+        formula(lambda conv, norm, x: norm(conv(x)), nn.Conv2d(2, 4, 1, bias=False), nn.GroupNorm(2, 4)), (1, 2, 1, 2),
+    ),
+    "bilinear_by_factor": (formula(lambda x: F.interpolate(x, scale_factor=1.3, mode="bilinear")), (1, 1, 1, 4)),
+    "nearest_by_factor": (formula(lambda x: F.interpolate(x, scale_factor=(1.0, 1.3))), (1, 1, 1, 4)),
+    "expand_left_to_reader": (formula(lambda x: x.expand(2, 3) * readable((2, 3))), (1, 3)),
+    "linear_rows": (
+        formula(lambda fc, conv, x: conv(fc(x).view(1, 2, 2, 1)), nn.Linear(3, 4), nn.Conv2d(2, 1, 1)), (1, 3),
+    ),
     "lstm": (formula(lambda lstm, x: lstm(x)[0], nn.LSTM(2, 1)), (2, 1, 2)),
     "gru": (formula(lambda gru, x: gru(x)[0], nn.GRU(1, 1)), (2, 1, 1)),
 }  # fmt: skip
