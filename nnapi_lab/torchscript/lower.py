@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -30,6 +31,7 @@ LayoutChoice = Literal["auto", "nhwc", "nchw"]
 QuantizeAt = Literal["inside", "outside"]
 QuantTarget = Literal["uint8", "int8"]
 Progress = Callable[[str, int, int], None]
+TURNED_MOST = 4  # inputs whose other order is tried
 
 
 @collector_paused()
@@ -47,6 +49,46 @@ def lower_graph(
     `quant="int8"` keeps quantized values as TENSOR_QUANT8_ASYMM_SIGNED (level 4) instead of unsigned.
     `quantize_at="outside"` leaves quantize nodes at the inputs and dequantize nodes at the outputs to the host.
     """
+    lower = partial(_lowered, graph, layout, relaxed, progress, quantize_at, quant)
+    lowered = lower(frozenset())
+    return lowered if layout != "auto" or lowered.refusals else _cheaper(lowered, lower)
+
+
+def elements_transposed(lowered: Lowered) -> int:
+    """What the layouts of a model cost: the elements its TRANSPOSE operations move."""
+    model = lowered.model
+    return sum(
+        math.prod(static_shape(model.type_of(operation.reads[0])))
+        for operation in model.operations if operation.kind == "TRANSPOSE"
+    )  # fmt: skip
+
+
+def _cheaper(lowered: Lowered, lower: Callable[[frozenset[str]], Lowered]) -> Lowered:
+    """The same graph with one 4-D input after the other kept the other way, where that costs less.
+
+    Only asked where TRANSPOSEs remain, and of few inputs: lowering stays linear in the number of nodes.
+    """
+    asked = [name for name in lowered.inputs if len(lowered.graph[name].type.shape or ()) == 4][:TURNED_MOST]
+    turned: frozenset[str] = frozenset()
+    for name in asked:
+        cost = elements_transposed(lowered)
+        if cost == 0:
+            break
+        other = lower(turned | {name})
+        if not other.refusals and elements_transposed(other) < cost:
+            lowered, turned = other, turned | {name}
+    return lowered
+
+
+def _channels_last(graph: TorchGraph, name: str, layout: LayoutChoice, turned: frozenset[str]) -> bool:
+    return layout == "nhwc" or (layout == "auto" and wants_nhwc(graph, name) != (name in turned))
+
+
+def _lowered(
+    graph: TorchGraph, layout: LayoutChoice, relaxed: bool, progress: Progress | None, quantize_at: QuantizeAt,
+    quant: QuantTarget, turned: frozenset[str],
+) -> Lowered:  # fmt: skip
+    """One lowering. `turned`: inputs kept in the other order than the one auto would choose."""
     lowering = Lowering(graph, Builder(graph.name, relaxed), signed=quant == "int8")
     refusals: list[Refusal] = []
     head, tail = _border(graph) if quantize_at == "outside" else ((), ())
@@ -54,7 +96,8 @@ def lower_graph(
     outputs = tuple(_replaced(graph.outputs, {node.outputs[0]: node.inputs[0] for node in tail}))
     lowering.absorbed.update(node.id for node in (*head, *tail))
     for name in inputs:
-        _attempt(lowering, _input_node(name), refusals, partial(_input, value=graph[name], choice=layout))
+        last = _channels_last(graph, name, layout, turned)
+        _attempt(lowering, _input_node(name), refusals, partial(_input, value=graph[name], channels_last=last))
     for count, node in enumerate(graph.nodes, 1):
         if progress is not None and (count % 64 == 0 or count == len(graph.nodes)):
             progress("lower", count, len(graph.nodes))
@@ -153,7 +196,7 @@ def _input_node(name: str) -> TorchNode:
     return TorchNode(-1, "input", (), (name,))
 
 
-def _input(site: Site, value: TorchValue, choice: LayoutChoice) -> None:
+def _input(site: Site, value: TorchValue, channels_last: bool) -> None:
     shape = value.type.shape or ()
     if len(shape) > 4:
         site.forbid("RANK", f"input {value.name} has rank {len(shape)}; NNAPI's operations take at most rank 4",
@@ -162,9 +205,7 @@ def _input(site: Site, value: TorchValue, choice: LayoutChoice) -> None:
         site.forbid("ZERO_SIZE", f"input {value.name} {list(shape)} has a dimension of size 0",
                     fix="give an example input with at least one element along every dimension",
                     source="PyTorch's NNAPI format writes 0 for a size filled in at load time")  # fmt: skip
-    channels_last = len(shape) == 4 and (
-        choice == "nhwc" or (choice == "auto" and wants_nhwc(site.graph, value.name))
-    )
+    channels_last = channels_last and len(shape) == 4
     layout = Layout.nhwc(shape) if channels_last else Layout.plain(shape)
     # A 0-d tensor lives in shape [1]: rank 0 means "unknown rank" in NNAPI.
     type = OperandType(site.code_of(value), layout.stored_dims or (1,), site.quant_of(value))

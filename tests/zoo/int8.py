@@ -16,6 +16,7 @@ from torch.ao import quantization as ao
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from sample_models.quantization import engine, quantize
+from tests.zoo import classic, mobile, pixels  # noqa: F401  they fill MEMBERS
 from tests.zoo.members import MEMBERS, Member, add, image
 from tests.zoo.mobile import ConvBNReLU, channel_shuffle
 
