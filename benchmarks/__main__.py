@@ -14,7 +14,7 @@ import warnings
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_variable] = "1"
 
-SECTIONS = ("lowering", "simulation", "dispatch", "memory", "accuracy")
+SECTIONS = ("lowering", "simulation", "dispatch", "memory", "accuracy", "device")
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ def run(rounds: int) -> list[Race]:
 
 def _leaving_out(results: tuple[np.ndarray, ...]) -> AbstractContextManager[object]:
     """Compilations made inside have nothing behind them."""
-    return mock.patch.object(compilations, "Executable", lambda *_: Nothing(*results))
+    return mock.patch.object(compilations, "Executable", return_value=Nothing(*results))
 
 
 def _calls(rounds: int, path: Path) -> Race:
@@ -97,5 +97,7 @@ def _loads(rounds: int, path: Path) -> Race:
         "and its first call": lambda: loaded()(image),
     }
     count = lowered.model.operand_count
-    return race(f"loading int8 MobileNetV2 ({count} operands, {len(lowered.model.operations)} operations)", rivals, rounds,
-                "the first call hands the model over, call by call, and holds it against the standard")  # fmt: skip
+    title = f"loading int8 MobileNetV2 ({count} operands, {len(lowered.model.operations)} operations)"
+    return race(
+        title, rivals, rounds, "the first call hands the model over, call by call, and holds it against the standard"
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnapi_lab.device import DeviceError, last_error
+from nnapi_lab.device import DeviceError, compilations, last_error
 from nnapi_lab.errors import InvalidModel, SimulationError
 from tests.device.client import (
     BAD_DATA,
@@ -233,6 +233,21 @@ def test_what_a_compilation_is_told_is_checked_and_ignored(client: Client) -> No
         client.ok(f"Compilation_getPreferredMemory{what}", compilation, 0, ctypes.byref(number))
         assert number.value == 1
         assert client(f"Compilation_getPreferredMemory{what}", compilation, 5, ctypes.byref(number)) == BAD_DATA
+
+
+def test_a_lock_that_a_thread_held_at_a_fork_is_open_in_the_child(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What os.fork calls in the child; TorchScript's own locks, which PyTorch does not renew, are another matter."""
+    monkeypatch.setattr(compilations, "_is_forked", False)
+    held = client.compiled(client.add(1, 3))
+    execution = client.execution(held, A, A)
+    out = np.empty_like(A)
+    assert client.output(execution, 0, out) == NO_ERROR
+    with client.state.handles.get(held.value, compilations.Compilation)._lock:
+        compilations._after_fork()
+        client.ok("Execution_compute", execution)
+    assert out.tolist() == SUM
 
 
 def device_facts(client: Client, number: int) -> tuple[ctypes.c_void_p, bytes, int, int]:
