@@ -10,6 +10,7 @@ from nnapi_lab.ir.torch_graph import TorchValue
 from nnapi_lab.rewrites.layout import AXIS_MAPPED
 from nnapi_lab.rewrites.placement import NHWC, RANK_LIMIT, Layout
 from nnapi_lab.rewrites.shapes import IDENTITY_DROPPED
+from nnapi_lab.torchscript.layouts import elements_moved, wants_nhwc
 from nnapi_lab.torchscript.lowerings.comparison import common_code
 from nnapi_lab.torchscript.lowerings.dtype import converted
 from nnapi_lab.torchscript.lowerings.shape_more import joined
@@ -54,12 +55,12 @@ def concatenate(site: Site, tensors: Any, dim: int, quant: Any) -> None:
 
 
 def _member_perm(site: Site, members: list[TorchValue]) -> tuple[int, ...]:
-    """The order all computed members are stored in; channels last if any of them is; logical order otherwise."""
+    """The order for which the fewest elements of the members are transposed; channels last where that is open."""
     rank = len(site.out_shape)
     layouts = [site.layout_of(value) for value in members if not value.is_constant]
-    perms = {layout.perm if layout.dims == value.type.shape else tuple(range(rank))
-             for layout, value in zip(layouts, (v for v in members if not v.is_constant), strict=True)
-             if layout is not None}  # fmt: skip
-    if len(perms) == 1:
-        return perms.pop()
-    return NHWC if rank == 4 and NHWC in perms else tuple(range(rank))
+    perms = {layout.perm for layout in layouts if layout is not None and len(layout.perm) == rank}
+    if rank == 4 and wants_nhwc(site.graph, site.out.name):
+        perms.add(NHWC)
+    ranked = [*sorted(perms, key=lambda perm: (perm != NHWC, perm)), tuple(range(rank))]
+    return min(ranked, key=lambda perm: sum(
+        elements_moved(site, value, Layout(value.type.shape or (), perm)) for value in members))  # fmt: skip
