@@ -253,41 +253,46 @@ def lower(
     ("int8", level 4). `name`: what to call the NNAPI model, by default the module's class.
     Raises CaptureError for what is not a model we can read, LoweringError with all refusals at once.
     """
+    if on_unsupported == "cpu":
+        raise NotThereYet('on_unsupported="cpu" is not there yet; the error of "raise" lists what would fall back')
+    attempted = attempt(
+        model, example_inputs, api_level=api_level, feature_level=feature_level, layout=layout, relaxed=relaxed,
+        quantize_at=quantize_at, quant=quant, name=name, progress=progress,
+    )  # fmt: skip
+    if attempted.refusals:
+        raise LoweringError(attempted.refusals)
+    return attempted
+
+
+def attempt(
+    model: Any,
+    example_inputs: Any,
+    *,
+    api_level: int | None = None,
+    feature_level: int | None = None,
+    layout: LayoutChoice = "auto",
+    relaxed: bool = False,
+    quantize_at: QuantizeAt | None = None,
+    quant: QuantTarget = "uint8",
+    name: str = "",
+    progress: Progress | None = None,
+) -> LoweredModel:
+    """Lower as far as it goes: like `lower`, but what stands in the way is in `.refusals` of the result.
+
+    Raises CaptureError for what is not a model we can read, ValueError for an option there is not.
+    """
     if layout not in LAYOUTS:
         raise ValueError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
     if quant not in QUANT_TARGETS:
         raise ValueError(f"quant is {quant!r}; it is one of {', '.join(QUANT_TARGETS)}")
-    if on_unsupported == "cpu":
-        raise NotThereYet('on_unsupported="cpu" is not there yet; the error of "raise" lists what would fall back')
     target = feature_level_of(api_level, feature_level)
     captured = capture(model, example_inputs, name, progress)
     border: QuantizeAt = quantize_at or getattr(model, "nnapi_quantize_at", None) or "inside"
     result = lower_graph(captured.graph, layout, relaxed, progress, border, quant)
-    result = replace(result, warnings=(*captured.warnings, *result.warnings))
-    if result.refusals:
-        raise LoweringError(result.refusals)
     report = check(result.model)
-    too_new = level_refusals(result, report, target)
-    if too_new:
-        raise LoweringError(too_new)
+    result = replace(
+        result,
+        refusals=(*result.refusals, *level_refusals(result, report, target)),
+        warnings=(*captured.warnings, *result.warnings),
+    )
     return LoweredModel(captured, result, report)
-
-
-def resolve(entry: str) -> tuple[Any, tuple[torch.Tensor, ...]]:
-    """`package.module:function` → (module, example inputs), as the command line takes models.
-
-    Raises FormatError with one sentence when there is no such function or it returns something else.
-    """
-    import importlib
-
-    module_name, _, function_name = entry.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise FormatError(f"{entry}: {error}; give package.module:function or the path of a file") from error
-    made = function()
-    if not (isinstance(made, tuple) and len(made) == 2):
-        raise FormatError(f"{entry} returned a {type(made).__name__}; it must return (module, example_inputs)")
-    return made
-
-

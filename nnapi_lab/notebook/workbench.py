@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnapi_lab.errors import MissingDependency
-from nnapi_lab.lab import LoweredModel, level_refusals
-from nnapi_lab.torchscript.capture import capture
-from nnapi_lab.torchscript.lower import LayoutChoice, QuantizeAt, lower_graph
-from nnapi_lab.validate import check
-from nnapi_lab.validate.levels import feature_level_of
+from nnapi_lab.lab import LoweredModel, attempt
+from nnapi_lab.torchscript.lower import LayoutChoice, QuantizeAt
 
 if TYPE_CHECKING:
     from nnapi_lab.notebook.widget import Workbench
@@ -40,14 +36,9 @@ def workbench(
         raise MissingDependency(f"{error}; the workbench needs: pip install nnapi_lab[notebook]") from error
     if isinstance(model, LoweredModel):
         return Workbench(model)
-    target = feature_level_of(api_level, feature_level)
     with progress_bar() as tell:
-        captured = capture(model, example_inputs, name, tell)
-        border: QuantizeAt = quantize_at or getattr(model, "nnapi_quantize_at", None) or "inside"
-        result = lower_graph(captured.graph, layout, relaxed, tell, border)
-    report = check(result.model)
-    too_new = level_refusals(result, report, target)
-    result = replace(
-        result, refusals=(*result.refusals, *too_new), warnings=(*captured.warnings, *result.warnings)
-    )  # fmt: skip
-    return Workbench(LoweredModel(captured, result, report))
+        attempted = attempt(
+            model, example_inputs, api_level=api_level, feature_level=feature_level, layout=layout, relaxed=relaxed,
+            quantize_at=quantize_at, name=name, progress=tell,
+        )  # fmt: skip
+    return Workbench(attempted)
