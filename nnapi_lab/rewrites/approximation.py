@@ -13,8 +13,8 @@ GELU_TAIL = Rule(
     formula="z = |x|/sqrt(2); t = 1/(1 + 0.3275911·z); tail = (t·(a1 + t·(a2 + t·(a3 + t·(a4 + t·a5)))))·EXP(-z²)/2; "
     "gelu(x) = RELU(x) - |x|·tail",
     source="Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26; torch.nn.functional.gelu",
-    effect="within 4e-7 of the exact value for |x| up to 8, where PyTorch's float32 GELU is within 1.1e-6; the tanh form "
-    "would be off by 4.7e-4",
+    effect="within 4e-7 of the exact value for |x| up to 8, where PyTorch's float32 GELU is within 1.1e-6; the tanh "
+    "form would be off by 4.7e-4",
 )
 FLOORED_QUOTIENT = Rule(
     id="approximation.floored_quotient",

@@ -57,10 +57,8 @@ def lower_graph(
 def elements_transposed(lowered: Lowered) -> int:
     """What the layouts of a model cost: the elements its TRANSPOSE operations move."""
     model = lowered.model
-    return sum(
-        math.prod(static_shape(model.type_of(operation.reads[0])))
-        for operation in model.operations if operation.kind == "TRANSPOSE"
-    )  # fmt: skip
+    moved = [operation.reads[0] for operation in model.operations if operation.kind == "TRANSPOSE"]
+    return sum(model[name].type.element_count or 0 for name in moved)
 
 
 def _cheaper(lowered: Lowered, lower: Callable[[frozenset[str]], Lowered]) -> Lowered:

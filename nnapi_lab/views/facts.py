@@ -217,8 +217,9 @@ class _RightSide:
         self._layouts = {held.operand: held.layout.name for held in lowered.placements.values()}
         for step in lowered.steps:
             if step.rule.id in _STORED:
-                weights = [name for name in step.operands if name in self.model.operands and self.model[name].is_constant]
-                self._layouts.update(dict.fromkeys(weights, _STORED[step.rule.id]))
+                for name in step.operands:
+                    if name in self.model.operands and self.model[name].is_constant:
+                        self._layouts[name] = _STORED[step.rule.id]
 
     def id_of(self, name: str) -> str | None:
         """The node that shows an operand; None for one that is gone."""

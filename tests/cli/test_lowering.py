@@ -318,7 +318,8 @@ def test_diagnose_of_a_model_that_does_not(cli: Callable, nets: Path) -> None:
     found = json.loads(said.out)
     assert found["lowers"] is False
     assert len(found["refusals"]) == 3
-    assert {refusal["kind"] for refusal in found["refusals"]} == {"NOT_YET"}
+    # cumprod is no operation of NNAPI; the other two have no lowering yet
+    assert {refusal["kind"] for refusal in found["refusals"]} == {"FORBIDDEN", "NOT_YET"}
 
 
 def test_diagnose_counts_what_is_too_new_for_a_level(cli: Callable, nets: Path) -> None:
