@@ -322,9 +322,5 @@ def broken_rules(call: Call, where: str) -> list[Finding]:
     for constraint in spec.constraints:
         seen = constraint.check(call)
         if seen is not None:
-            findings.append(
-                Finding(f"{spec.kind}.{constraint.id}", "error", where, seen, constraint.rule, spec.source)
-            )
+            findings.append(Finding(f"{spec.kind}.{constraint.id}", "error", where, seen, constraint.rule, spec.source))
     return findings
-
-

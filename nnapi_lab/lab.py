@@ -1,8 +1,8 @@
 """The front door: what a user types.
 
-    import nnapi_lab as lab
-    lowered = lab.lower(model, example_inputs)
-    lowered.diff()
+import nnapi_lab as lab
+lowered = lab.lower(model, example_inputs)
+lowered.diff()
 """
 
 from __future__ import annotations

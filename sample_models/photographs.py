@@ -52,9 +52,7 @@ def photograph(
     top = int((full_height - window_height) * down)
     left = int((full_width - window_width) * across)
     window = pixels[:, :, top : top + window_height, left : left + window_width]
-    scaled = functional.interpolate(
-        window, size=(height, width), mode="bilinear", align_corners=False, antialias=True
-    )
+    scaled = functional.interpolate(window, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
     mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
     return ((scaled - mean) / std).contiguous()

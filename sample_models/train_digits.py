@@ -72,9 +72,7 @@ def save(model: nn.Module, path: Path) -> None:
 def main() -> None:
     """Train, print the accuracy on both parts, save."""
     parser = argparse.ArgumentParser(description="Train the digits network and store its weights.")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=WEIGHTS, help="where to write (default: %(default)s)"
-    )
+    parser.add_argument("-o", "--output", type=Path, default=WEIGHTS, help="where to write (default: %(default)s)")
     output = parser.parse_args().output
     # One thread: sums in one order, hence the same weights every time.
     torch.set_num_threads(1)

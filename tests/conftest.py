@@ -73,9 +73,7 @@ def _playwright_chromium() -> Path | None:
     cache = {"darwin": "Library/Caches/ms-playwright"}.get(sys.platform, ".cache/ms-playwright")
     folder = Path(os.environ.get("PLAYWRIGHT_BROWSERS_PATH") or Path.home() / cache)
     builds = sorted(folder.glob("chromium-*"), key=lambda build: build.stat().st_mtime, reverse=True)
-    programs = (
-        build / place for build in builds for place in ("chrome-linux/chrome", "chrome-linux64/chrome")
-    )
+    programs = (build / place for build in builds for place in ("chrome-linux/chrome", "chrome-linux64/chrome"))
     return next((program for program in programs if program.is_file()), None)
 
 
@@ -84,9 +82,7 @@ def shared_dir() -> Path:
     """The folder of facts (`nnapi/opcatalog.json`, `nnapi/vectors/`); skips the test where it is absent."""
     folder = find_shared()
     if folder is None:
-        pytest.skip(
-            "no facts: set NNAPI_LAB_SHARED, or put the folder `shared` (holding `nnapi`) beside the checkout"
-        )
+        pytest.skip("no facts: set NNAPI_LAB_SHARED, or put the folder `shared` (holding `nnapi`) beside the checkout")
     return folder
 
 

@@ -37,10 +37,7 @@ def lock_pins() -> dict[str, str]:
 def direct_requirements() -> list[Requirement]:
     project = PYPROJECT["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    return [
-        Requirement(line)
-        for line in [*project["dependencies"], *extras, *PYPROJECT["build-system"]["requires"]]
-    ]
+    return [Requirement(line) for line in [*project["dependencies"], *extras, *PYPROJECT["build-system"]["requires"]]]
 
 
 def conda_sections() -> tuple[list[str], list[str]]:
@@ -125,13 +122,9 @@ def test_license_is_the_one_declared() -> None:
 
 # Spelled with character classes so that this file does not match itself.
 FOREIGN = {
-    "absolute path": re.compile(
-        r"(?<![\w.+~$})-])/(?:[w]ork|[t]mp|[h]ome|[r]oot|[f]arm|[U]sers|[o]pt)/[\w.]"
-    ),
+    "absolute path": re.compile(r"(?<![\w.+~$})-])/(?:[w]ork|[t]mp|[h]ome|[r]oot|[f]arm|[U]sers|[o]pt)/[\w.]"),
     "package host": re.compile(r"[i]ndex-url[ =]|--[f]ind-links|[t]rusted-host|download\.[p]ytorch"),
-    "private address": re.compile(
-        r"\b(?:10\.\d+|192\.[1]68|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+\b|[f]ile:///"
-    ),
+    "private address": re.compile(r"\b(?:10\.\d+|192\.[1]68|172\.(?:1[6-9]|2\d|3[01]))\.\d+\.\d+\b|[f]ile:///"),
     "workplace tool": re.compile(r"\b[f]arm-[a-z]+|[b]ash_jobs|[b]efore-stop"),
 }
 
@@ -192,9 +185,7 @@ def test_an_innocent_line_is_not(line: str) -> None:
 def named_files() -> list[str]:
     """Paths in backquotes that name one file: no `<family>`, no bare folder."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    return sorted(
-        set(re.findall(r"`((?:nnapi_lab|tests|scripts)/[\w/.-]+\.\w+)`", text)) - {"tests/goldens/case.nn"}
-    )
+    return sorted(set(re.findall(r"`((?:nnapi_lab|tests|scripts)/[\w/.-]+\.\w+)`", text)) - {"tests/goldens/case.nn"})
 
 
 @pytest.mark.parametrize("path", named_files())
@@ -215,9 +206,7 @@ def make_targets() -> set[str]:
 def test_help_lists_every_target() -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    shown = subprocess.run(
-        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     described = dict(re.findall(r"^  make ([a-z-]+) +(\S.*)$", shown, flags=re.MULTILINE))
     assert set(described) == make_targets()
     assert {"lab", "test", "demo"} <= set(described)

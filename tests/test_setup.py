@@ -117,9 +117,7 @@ def test_set_up_runs_again_only_when_what_it_reads_changed(machine: Machine, new
     os.utime(ready, (2_000, 2_000))
     if newer:
         os.utime(machine.clone / newer, (3_000, 3_000))
-    done = subprocess.run(
-        ["make", "-n", "test"], cwd=machine.clone, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run(["make", "-n", "test"], cwd=machine.clone, capture_output=True, text=True, check=True)
     assert ("scripts/setup.sh" in done.stdout) == (newer is not None)
     assert "-m pytest" in done.stdout
 

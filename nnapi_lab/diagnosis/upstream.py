@@ -90,8 +90,9 @@ _FAULTS: tuple[tuple[tuple[str, ...], str, Applies], ...] = (
     (
         ("aten::_convolution",),
         "a grouped transposed convolution becomes a forward depthwise one",
-        lambda graph, node: bool(_constant(graph, node, "transposed", False))
-        and (_constant(graph, node, "groups", 1) or 1) > 1,
+        lambda graph, node: (
+            bool(_constant(graph, node, "transposed", False)) and (_constant(graph, node, "groups", 1) or 1) > 1
+        ),
     ),
     (
         ("aten::div",),

@@ -47,7 +47,7 @@ ACTIVATION_QUINT8_SHIFT = Rule(
     id="quantization.activation_signed",
     kind="quantization",
     title="Values quint8 to qint8: shifted by -128",
-    why="The target keeps quantized values signed (quant=\"int8\"), as many accelerators want them.",
+    why='The target keeps quantized values signed (quant="int8"), as many accelerators want them.',
     formula="q' = q - 128, zp' = zp - 128",
     source="NNAPI OperandCode TENSOR_QUANT8_ASYMM_SIGNED (feature level 4)",
     effect="none: exact",

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-RewriteKind = Literal[
-    "layout", "quantization", "fusion", "decomposition", "constant", "identity", "shape", "operation"
-]
+RewriteKind = Literal["layout", "quantization", "fusion", "decomposition", "constant", "identity", "shape", "operation"]
 
 
 @dataclass(frozen=True, slots=True)

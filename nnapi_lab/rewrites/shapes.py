@@ -59,8 +59,7 @@ RANK_RESTORED = Rule(
     id="shape.linear_rank",
     kind="shape",
     title="Leading dimensions of a linear layer restored",
-    why="FULLY_CONNECTED flattens its input to [n, in] and always gives rank 2; PyTorch keeps all leading "
-    "dimensions.",
+    why="FULLY_CONNECTED flattens its input to [n, in] and always gives rank 2; PyTorch keeps all leading dimensions.",
     formula="[a,b,in] → FULLY_CONNECTED → [a·b,out] → RESHAPE [a,b,out]",
     source="NNAPI FULLY_CONNECTED output 0",
     effect="rank mismatch in what follows",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -150,9 +149,7 @@ def _replaced(names: Sequence[str], by: Mapping[str, str]) -> Iterator[str]:
     return (by.get(name, name) for name in names)
 
 
-def _attempt(
-    lowering: Lowering, node: TorchNode, refusals: list[Refusal], action: Callable[[Site], None]
-) -> None:
+def _attempt(lowering: Lowering, node: TorchNode, refusals: list[Refusal], action: Callable[[Site], None]) -> None:
     """Run one action on a node; whatever it refuses is noted and stood in for."""
     site = Site(lowering, node)
     try:
@@ -270,5 +267,3 @@ def _stand_in(site: Site) -> None:
         operand = site.builder.input(f"refused.{name}", OperandType(code, shape or (1,), site.quant_of(value)), [name])
         site.lowering.stand_ins.add(operand)
         site.place(operand, Layout.plain(shape), value)
-
-

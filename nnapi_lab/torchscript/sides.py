@@ -36,9 +36,7 @@ def array_side(name: str, array: np.ndarray, axes: tuple[str, ...] = (), quant: 
     return Side(name, array.shape, axes, dtype or array.dtype.name, quant_text(quant), sample_of(array))
 
 
-def operand_side(
-    name: str, type: OperandType, axes: tuple[str, ...] = (), array: np.ndarray | None = None
-) -> Side:
+def operand_side(name: str, type: OperandType, axes: tuple[str, ...] = (), array: np.ndarray | None = None) -> Side:
     sample = () if array is None else sample_of(array)
     return Side(name, type.shape or (), axes, type.code.name, quant_text(type.quant), sample)
 

@@ -99,15 +99,11 @@ def test_tanh_equals_the_rounded_function_on_every_code(dtype: type) -> None:
         "tanh_top": (tanh_codes, 255, 1.0, 255),
     }.values(),
 )
-def test_where_fixed_point_decides(
-    codes_of: Callable[..., np.ndarray], code: int, scale: float, expected: int
-) -> None:
+def test_where_fixed_point_decides(codes_of: Callable[..., np.ndarray], code: int, scale: float, expected: int) -> None:
     assert codes_of(np.uint8([code]), scale, 0) == expected
 
 
-@pytest.mark.parametrize(
-    ("integer_bits", "shift", "radius"), [(4, 20, 1920), (5, 26, 31), (4, 31, 0), (4, 40, 0)]
-)
+@pytest.mark.parametrize(("integer_bits", "shift", "radius"), [(4, 20, 1920), (5, 26, 31), (4, 31, 0), (4, 40, 0)])
 def test_input_radius(integer_bits: int, shift: int, radius: int) -> None:
     assert input_radius(integer_bits, shift) == radius
 
@@ -126,9 +122,7 @@ def test_tiny_scales_are_refused(codes_of: Callable[..., np.ndarray]) -> None:
 
 def test_look_up_indexes_from_the_smallest_code() -> None:
     table = np.arange(256).astype(np.uint8)
-    np.testing.assert_array_equal(
-        look_up(np.array([[-128, 0], [127, -1]], np.int8), table), [[0, 128], [255, 127]]
-    )
+    np.testing.assert_array_equal(look_up(np.array([[-128, 0], [127, -1]], np.int8), table), [[0, 128], [255, 127]])
     np.testing.assert_array_equal(look_up(np.array([0, 255], np.uint8), table), [0, 255])
 
 
@@ -178,9 +172,7 @@ def twin_hard_swish(code: int, quant: Affine, quant_out: Affine, lo: int, hi: in
         (0.004, 1.0),
     ],
 )
-def test_hard_swish_equals_its_twin_and_is_near_the_function(
-    dtype: type, scale: float, scale_out: float
-) -> None:
+def test_hard_swish_equals_its_twin_and_is_near_the_function(dtype: type, scale: float, scale_out: float) -> None:
     lo, hi = code_limits(dtype)
     quant, quant_out = Affine(scale, lo + 100), Affine(scale_out, lo + 20)
     codes = every(dtype)
@@ -274,9 +266,7 @@ def test_add_and_sub_equal_their_twin(
 
 
 @given(CODE, SCALES, CODE, CODE, SCALES, CODE, SCALES, CODE)
-def test_mul_equals_its_twin(
-    qa: int, sa: float, za: int, qb: int, sb: float, zb: int, so: float, zo: int
-) -> None:
+def test_mul_equals_its_twin(qa: int, sa: float, za: int, qb: int, sb: float, zb: int, so: float, zo: int) -> None:
     a, b, quant_a, quant_b = np.uint8([qa]), np.uint8([qb]), Affine(sa, za), Affine(sb, zb)
     product = float(np.float32(sa) * np.float32(sb))
     so = float(np.float32(so))
@@ -301,9 +291,7 @@ def test_add_broadcasts_and_applies_the_fused_range() -> None:
     a = np.array([[10], [20]], np.uint8)
     b = np.array([1, 100, 200], np.uint8)
     quant = Affine(0.5, 10)
-    np.testing.assert_array_equal(
-        add_codes(a, quant, b, quant, quant, fuse=0), [[1, 100, 200], [11, 110, 210]]
-    )
+    np.testing.assert_array_equal(add_codes(a, quant, b, quant, quant, fuse=0), [[1, 100, 200], [11, 110, 210]])
     np.testing.assert_array_equal(add_codes(a, quant, b, quant, quant, fuse=3), [[10, 22, 22], [11, 22, 22]])
 
 

@@ -53,17 +53,13 @@ def test_codes_survive_the_round_trip(dtype: type, scale: float, zero_point: int
     lo, hi = code_limits(dtype)
     zero_point += lo + 128
     codes = np.arange(lo, hi + 1).astype(dtype)
-    np.testing.assert_array_equal(
-        quantize(dequantize(codes, scale, zero_point), scale, zero_point, dtype), codes
-    )
+    np.testing.assert_array_equal(quantize(dequantize(codes, scale, zero_point), scale, zero_point, dtype), codes)
 
 
 def test_dequantize_rounds_once_to_float32() -> None:
     real = dequantize(np.array([0, 3, 255], np.uint8), 0.1, 3)
     assert real.dtype == np.float32
-    np.testing.assert_array_equal(
-        real, [np.float32(0.1) * np.float32(-3), 0, np.float32(0.1) * np.float32(252)]
-    )
+    np.testing.assert_array_equal(real, [np.float32(0.1) * np.float32(-3), 0, np.float32(0.1) * np.float32(252)])
 
 
 def test_per_channel_scales_belong_to_one_axis() -> None:
@@ -79,9 +75,7 @@ def test_per_channel_scales_belong_to_one_axis() -> None:
 
 
 def test_bias_rounds_away_and_saturates() -> None:
-    np.testing.assert_array_equal(
-        quantize_bias([0.5, -0.5, 1e12, 0.3], [1.0, 1.0, 1e-3, 0.1]), [1, -1, 2**31 - 1, 3]
-    )
+    np.testing.assert_array_equal(quantize_bias([0.5, -0.5, 1e12, 0.3], [1.0, 1.0, 1e-3, 0.1]), [1, -1, 2**31 - 1, 3])
 
 
 def test_concat_copies_equal_parameters() -> None:
@@ -99,13 +93,9 @@ def test_concat_copies_equal_parameters() -> None:
         "shift_only": (1.0, 2, 1.0, 0, [0, 0, 2, 3, 8]),
     }.values(),
 )
-def test_concat_rows(
-    scale: float, zero_point: int, scale_out: float, zero_point_out: int, expected: list[int]
-) -> None:
+def test_concat_rows(scale: float, zero_point: int, scale_out: float, zero_point_out: int, expected: list[int]) -> None:
     codes = np.array([0, 1, 4, 5, 10], np.uint8)
-    np.testing.assert_array_equal(
-        requantize_concat(codes, scale, zero_point, scale_out, zero_point_out), expected
-    )
+    np.testing.assert_array_equal(requantize_concat(codes, scale, zero_point, scale_out, zero_point_out), expected)
 
 
 def f32(value: Fraction) -> Fraction:

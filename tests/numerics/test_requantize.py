@@ -24,9 +24,7 @@ from nnapi_lab.numerics.requantize import (
 )
 
 # Powers of two times small odd factors: products land on ties, where roundings differ.
-TIE_PRONE = [
-    factor * 2.0**power for power in (-9, -7, -4, -1, 0, 1) for factor in (1.0, 0.75, 1.25, 0.625, 1.5)
-]
+TIE_PRONE = [factor * 2.0**power for power in (-9, -7, -4, -1, 0, 1) for factor in (1.0, 0.75, 1.25, 0.625, 1.5)]
 
 
 def twin_of_r(acc: int, multiplier: Multiplier) -> int:

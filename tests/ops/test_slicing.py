@@ -34,9 +34,7 @@ def f32(*shape: int | Dim) -> OperandType:
     return OperandType(F32, shape)
 
 
-def codes(
-    values: list[Any], scale: float, zero_point: int, dtype: type = np.uint8
-) -> tuple[np.ndarray, Quant]:
+def codes(values: list[Any], scale: float, zero_point: int, dtype: type = np.uint8) -> tuple[np.ndarray, Quant]:
     return np.array(values, dtype), Quant(scale, zero_point)
 
 
@@ -69,9 +67,7 @@ VALUES: dict[str, tuple[Callable[[], Any], Any]] = {
         [0, 255],
     ),
     "concat_signed": (
-        lambda: run(
-            "CONCATENATION", inputs=[codes([4, -128], 0.5, 0, np.int8)], axis=0, quant=Quant(1.0, -1)
-        ),
+        lambda: run("CONCATENATION", inputs=[codes([4, -128], 0.5, 0, np.int8)], axis=0, quant=Quant(1.0, -1)),
         [1, -65],
     ),
     "slice": (lambda: run("SLICE", input=ramp(3, 3), begin=ints(1, 0), size=ints(1, 2)), [[3, 4]]),

@@ -67,9 +67,7 @@ def test_concatenated_scales_differ(sample) -> None:
     module, inputs = sample("sample_models.segmenter:quantized")
     scales: list[tuple[float, ...]] = []
     for block in (module.up1, module.up2, module.up3):
-        block.register_forward_pre_hook(
-            lambda _block, pair: scales.append(tuple(part.q_scale() for part in pair))
-        )
+        block.register_forward_pre_hook(lambda _block, pair: scales.append(tuple(part.q_scale() for part in pair)))
     with torch.no_grad(), engine("qnnpack"):
         module(*inputs)
     assert len(scales) == 3

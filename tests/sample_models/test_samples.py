@@ -61,9 +61,7 @@ def values(name: str, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...])
 
     # A quantized linear keeps its packed weights in a child, and is a leaf nevertheless.
     leaves = [
-        (path, part)
-        for path, part in module.named_modules()
-        if not list(part.children()) or hasattr(part, "scale")
+        (path, part) for path, part in module.named_modules() if not list(part.children()) or hasattr(part, "scale")
     ]
     handles = [part.register_forward_hook(keep(path)) for path, part in leaves]
     try:
@@ -83,9 +81,7 @@ def test_the_tables_list_every_entry_point() -> None:
         for function_name, function in inspect.getmembers(module, inspect.isfunction):
             signature = inspect.signature(function)
             is_public_here = function.__module__ == module.__name__ and not function_name.startswith("_")
-            needs_nothing = all(
-                parameter.default is not parameter.empty for parameter in signature.parameters.values()
-            )
+            needs_nothing = all(parameter.default is not parameter.empty for parameter in signature.parameters.values())
             if is_public_here and needs_nothing and "nn.Module, tuple" in str(signature.return_annotation):
                 found.add(f"{module.__name__}:{function_name}")
     assert found == set(SAMPLES) == set(INTERFACES)

@@ -10,9 +10,7 @@ from sample_models.weights import draw, seeded, settle_batch_norm
 
 def small(seed: int) -> nn.Sequential:
     with seeded(seed):
-        model = nn.Sequential(
-            nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(64 * 36, 50, bias=False)
-        )
+        model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(64 * 36, 50, bias=False))
         draw(model, linear_gain=2.0)
     return model
 

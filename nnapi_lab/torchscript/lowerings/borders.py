@@ -132,9 +132,7 @@ def border_positions(size: int, head: int, tail: int, mode: str) -> list[int]:
             for position in positions]  # fmt: skip
 
 
-def _border(
-    site: Site, operand: str, layout: Layout, dim: int, pad: tuple[int, int], mode: str, name: str
-) -> str:
+def _border(site: Site, operand: str, layout: Layout, dim: int, pad: tuple[int, int], mode: str, name: str) -> str:
     """GATHER with the constant positions; every mode is one list of them."""
     positions = border_positions(layout.dims[dim], *pad, mode)
     axis = layout.perm.index(dim)

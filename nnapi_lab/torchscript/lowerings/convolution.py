@@ -114,9 +114,7 @@ def pair(numbers: Sequence[int]) -> tuple[int, int]:
     return (numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[-1])
 
 
-def _named_padding(
-    site: Site, weight: TorchValue, padding: str, stride: Any, dilation: Any, groups: int
-) -> Geometry:
+def _named_padding(site: Site, weight: TorchValue, padding: str, stride: Any, dilation: Any, groups: int) -> Geometry:
     """'same' puts the odd element at the tail, as NNAPI's SAME does at stride 1; written out explicitly."""
     spatial = spatial_of(weight)
     steps, spread = two(stride, spatial, 1), two(dilation, spatial, 1)
@@ -259,9 +257,7 @@ def extra_arguments(site: Site, kind: str, weight: np.ndarray, geometry: Geometr
     return {"nchw": False}
 
 
-def padded_apart(
-    site: Site, operand: str, geometry: Geometry, sizes: Sequence[int]
-) -> tuple[str, Geometry]:
+def padded_apart(site: Site, operand: str, geometry: Geometry, sizes: Sequence[int]) -> tuple[str, Geometry]:
     """Padding as wide as the filter becomes a PAD in front: the convolution itself takes only narrower ones."""
     extents = [step * (size - 1) + 1 for step, size in zip(geometry.dilation, sizes, strict=True)]
     widths = [head + tail for head, tail in zip(geometry.padding, geometry.tail, strict=True)]

@@ -189,9 +189,7 @@ def addcdiv(site: Site, self: TorchValue, tensor1: TorchValue, tensor2: TorchVal
     _add_combined(site, "DIV", self, tensor1, tensor2, value)
 
 
-def _add_combined(
-    site: Site, kind: str, input: TorchValue, left: TorchValue, right: TorchValue, value: float
-) -> None:
+def _add_combined(site: Site, kind: str, input: TorchValue, left: TorchValue, right: TorchValue, value: float) -> None:
     chain = Chain(site, [input, left, right], f"x + {value}·{kind}(a, b)")
     a = chain.read(left)
     combined = chain(kind, a if value == 1 else chain("MUL", a, value), chain.read(right))

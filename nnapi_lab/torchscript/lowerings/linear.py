@@ -85,9 +85,7 @@ def _bias(site: Site, bias: Any, units: int, fallback: str, layout: Layout | Non
     return operand
 
 
-def flattened_input(
-    site: Site, input: TorchValue, weight: np.ndarray, name: str
-) -> tuple[str, np.ndarray, list[Step]]:
+def flattened_input(site: Site, input: TorchValue, weight: np.ndarray, name: str) -> tuple[str, np.ndarray, list[Step]]:
     """The input operand, and the [out, in] weight with its columns in the order the input lies in memory.
 
     A vector flattened from a channels-last feature map is taken as it lies: its layout's dims beyond the first

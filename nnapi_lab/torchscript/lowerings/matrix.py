@@ -155,9 +155,7 @@ def quantized_matmul(site: Site, qa: TorchValue, qb: TorchValue) -> None:
 
 
 @lowers("aten::addmm", ignores=("out_dtype",))
-def addmm(
-    site: Site, self: TorchValue, mat1: TorchValue, mat2: TorchValue, beta: float = 1, alpha: float = 1
-) -> None:
+def addmm(site: Site, self: TorchValue, mat1: TorchValue, mat2: TorchValue, beta: float = 1, alpha: float = 1) -> None:
     """FULLY_CONNECTED where the matrix and a bias per column are constants."""
     columns = site.out_shape[-1]
     is_bias = self.is_constant and (self.type.shape or ()) in ((), (1,), (columns,), (1, 1), (1, columns))

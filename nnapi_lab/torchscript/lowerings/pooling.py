@@ -28,9 +28,7 @@ from nnapi_lab.torchscript.site import Site
 
 
 @lowers("aten::max_pool2d", "aten::max_pool1d", ignores=("ceil_mode",))
-def max_pool2d(
-    site: Site, self: TorchValue, kernel_size: Any, stride: Any, padding: Any, dilation: Any
-) -> None:
+def max_pool2d(site: Site, self: TorchValue, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> None:
     spatial = 1 if "1d" in site.node.kind else 2
     window, steps = two(kernel_size, spatial, 1), two(stride or kernel_size, spatial, 1)
     pads, spread = two(padding, spatial, 0), two(dilation, spatial, 1)
@@ -188,9 +186,7 @@ def bins(size: int, out: int) -> list[tuple[int, int]]:
     return [(index * size // out, -(-(index + 1) * size // out)) for index in range(out)]
 
 
-def _bins(
-    site: Site, kind: str, input: TorchValue, sizes: Sequence[int], outs: Sequence[int], spatial: int
-) -> None:
+def _bins(site: Site, kind: str, input: TorchValue, sizes: Sequence[int], outs: Sequence[int], spatial: int) -> None:
     """A slice and a reduction for each bin, along the rows and then along the columns."""
     if input.type.quant is not None and kind == "MEAN":
         site.lossy("POOL_ADAPTIVE", "quantized adaptive pooling with windows of unequal size: NNAPI's MEAN truncates",

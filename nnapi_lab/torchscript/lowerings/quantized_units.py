@@ -41,9 +41,7 @@ def slopes_of(site: Site, input: TorchValue, weight: TorchValue) -> None:
     quantized_prelu(site, input, real_numbers(data).reshape(-1), [weight.name], data.type.quant)
 
 
-def quantized_prelu(
-    site: Site, input: TorchValue, slopes: np.ndarray, values: list[str], quant: Any = None
-) -> None:
+def quantized_prelu(site: Site, input: TorchValue, slopes: np.ndarray, values: list[str], quant: Any = None) -> None:
     """PRELU with quantized slopes: torch's own codes, or 8 bits over the slopes' range."""
     shape = input.type.shape or ()
     held = site.held(input)

@@ -136,9 +136,7 @@ def _side_by_side(sizes: Sequence[int], stored: Sequence[int], wanted: Sequence[
     return [f for f in stored if sizes[f] != 1] == [f for f in wanted if sizes[f] != 1]
 
 
-def factors(
-    old: Sequence[int], new: Sequence[int]
-) -> tuple[tuple[int, ...], list[list[int]], list[list[int]]] | None:
+def factors(old: Sequence[int], new: Sequence[int]) -> tuple[tuple[int, ...], list[list[int]], list[list[int]]] | None:
     """Common factors of two shapes of equally many elements: their sizes, and which make up each dimension.
 
     [6, 4] and [2, 12] are (2, 3, 4): dimension 0 of the first is factors 0 and 1. None when a boundary of one shape

@@ -44,9 +44,7 @@ def take_apart(site: Site, value: TorchValue, dim: int, keep: bool) -> None:
             drop_axis(site, part, layout, dim, member)
 
 
-def _equal_parts(
-    site: Site, value: TorchValue, dim: int, members: list[TorchValue]
-) -> tuple[tuple[str, ...], Layout]:
+def _equal_parts(site: Site, value: TorchValue, dim: int, members: list[TorchValue]) -> tuple[tuple[str, ...], Layout]:
     operand, layout, axis = site.along(value, dim)
     steps = [site.log(AXIS_MAPPED, facts={"dim": dim, "axis": axis, "layout": layout.name})] if axis != dim else []
     names = [member.name for member in members]
@@ -62,5 +60,3 @@ def _slices(
         names.append(sliced(site, operand, layout, dim, start, start + size, 1, name=member.name, rule=DECOMPOSED))
         start += size
     return tuple(names), layout
-
-
