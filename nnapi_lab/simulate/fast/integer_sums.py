@@ -194,7 +194,9 @@ def torch_pads(
     n, h, w, c = shape
     tall = effective_filter(window.filter_h, window.dilation_h)
     wide = effective_filter(window.filter_w, window.dilation_w)
-    assert isinstance(tall, int) and isinstance(wide, int)  # a plan is drawn for sizes that are known
+    # A plan is drawn for sizes that are known.
+    assert isinstance(tall, int)
+    assert isinstance(wide, int)
     inside = max(pads[:2]) < tall <= h and max(pads[2:]) < wide <= w
     if pads[0] == pads[1] and pads[2] == pads[3] and (inside or not any(pads)):
         return [pads[0], pads[2]], None, tuple(shape)
