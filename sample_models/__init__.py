@@ -17,6 +17,8 @@ SAMPLES: dict[str, str] = {
     "sample_models.resnet18:float32": "in-place ReLU and add, strided shortcuts, padded max pooling",
     "sample_models.segmenter:float32": "bilinear upsampling, concatenation, long-lived skips, sigmoid",
     "sample_models.segmenter:quantized": "int8: concatenation of different scales, sigmoid's fixed scale",
+    "sample_models.resnet18:full": "int8 residuals between quantized borders, per-tensor weights",
+    "sample_models.resnet18:core_x86": "int8 residuals with one weight scale per output channel",
     "sample_models.mlp:float32": "flattening a real picture permutes weight columns; a linear without bias",
     "sample_models.digits:float32": "trained weights and real data: differences read as accuracy",
     "sample_models.digits:quantized": "what int8 costs in accuracy, in PyTorch and in NNAPI",
@@ -28,6 +30,8 @@ ENGINES: dict[str, str] = {
     "sample_models.mobilenet_v2:full": "qnnpack",
     "sample_models.mobilenet_v2:inside": "qnnpack",
     "sample_models.mobilenet_v2:core_x86": "x86",
+    "sample_models.resnet18:full": "qnnpack",
+    "sample_models.resnet18:core_x86": "x86",
     "sample_models.segmenter:quantized": "qnnpack",
     "sample_models.digits:quantized": "qnnpack",
 }

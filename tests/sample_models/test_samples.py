@@ -25,6 +25,8 @@ INTERFACES = {
     "sample_models.mobilenet_v2:inside": (IMAGE, torch.float32, (1, 1000), torch.float32),
     "sample_models.mobilenet_v2:core_x86": (IMAGE, torch.float32, (1, 1000), torch.float32),
     "sample_models.resnet18:float32": (IMAGE, torch.float32, (1, 1000), torch.float32),
+    "sample_models.resnet18:full": (IMAGE, torch.quint8, (1, 1000), torch.quint8),
+    "sample_models.resnet18:core_x86": (IMAGE, torch.float32, (1, 1000), torch.float32),
     "sample_models.segmenter:float32": ((1, 3, 144, 256), torch.float32, (1, 1, 144, 256), torch.float32),
     "sample_models.segmenter:quantized": ((1, 3, 144, 256), torch.float32, (1, 1, 144, 256), torch.float32),
     "sample_models.mlp:float32": ((4, 3, 16, 16), torch.float32, (4, 10), torch.float32),
